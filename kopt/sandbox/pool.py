@@ -82,7 +82,7 @@ MessageFor = Callable[[int], bytes | None]
 
 
 def run_forked(
-    tasks: Sequence[Task], *, workers: int, limits: Limits, message_for: MessageFor | None = None
+    tasks: Sequence[Task], *, workers: int, limits: Limits, message_for: MessageFor | None = None, ahead: int = 0
 ) -> Iterator[tuple[int, Outcome]]:
     """Run every task in a caged child, `workers` at a time; yield (index, outcome) as the tasks end.
 
@@ -95,6 +95,7 @@ def run_forked(
         limits: limits of each child; the child's time begins anew when its message has been sent.
         message_for: makes the message for a task that asks (`Report.ask`).  It is called in this process, for the
             first time when all running tasks have asked, and again whenever a task has ended.
+        ahead: further tasks at a time that may start, until each asks; `message_for` must keep them waiting.
 
     Raises:
         ValueError: `workers` is less than 1.
@@ -109,7 +110,7 @@ def run_forked(
     counted_at, asked = time.monotonic(), False
     try:
         while waiting or running:
-            while waiting and len(running) < workers:
+            while waiting and len(running) < workers + ahead:
                 index, task = waiting.pop()
                 running.append(start_child(index, task, limits, asks=message_for is not None))
             asked = asked or all(child.asking for child in running)

@@ -91,8 +91,8 @@ class ScriptedBatch:
         self.baselines[subject.name] = subject
         self.launches[subject.name] = 0
 
-    def admit(self, name, recorded):
-        return failure(Phase.MUTATION, "writes") if name in self.unadmitted else None
+    def admit(self, candidates):
+        return {name: failure(Phase.MUTATION, "writes") for name in candidates if name in self.unadmitted}
 
     def warm(self, names, calls):
         if set(names) & set(self.breaks_early):

@@ -20,6 +20,9 @@ DRAWS = [Draw(MAIN, name, at) for at, name in enumerate(["normal", "normal", "in
 RIGHT, WRONG = Comparison(None, ""), Comparison(None, "2 of 4 elements are wrong")
 
 
+NOTHING = Recorded((), {}, (), {})
+
+
 class Process:
     """Answers calls as a test says; notes them."""
 
@@ -64,7 +67,7 @@ def judged(wrong=(), ghost=WRONG):
 
 
 def admitted(processes, changed=()):
-    return TimedBatch(processes, DRAWS, sheets(changed)).admit("one", Recorded((), {}, (), {}))
+    return TimedBatch(processes, DRAWS, sheets(changed)).admit({"one": NOTHING}).get("one")
 
 
 def test_a_replay_is_verified_on_every_distribution_and_without_its_launches():
@@ -72,6 +75,27 @@ def test_a_replay_is_verified_on_every_distribution_and_without_its_launches():
     assert admitted(processes) is None
     checks = [asked[3:] for asked in processes.timer.asked if asked[0] == "check"]
     assert checks == [(0, False), (2, False), (3, False), (1, True, 255)]
+
+
+def test_all_candidates_are_verified_on_one_input_set_after_the_other():
+    processes = ScriptedProcesses()
+    assert TimedBatch(processes, DRAWS, sheets()).admit({"one": NOTHING, "two": NOTHING}) == {}
+    judged_on = [asked[2] for asked in processes.referee.asked if asked[0] == "judge"]
+    assert judged_on == [0, 0, 2, 2, 3, 3, 1, 1]
+
+
+def test_a_candidate_that_breaks_the_timer_is_not_asked_again_and_the_others_go_on():
+    def check(name, workload, place, ghost, *_):
+        return CallFailed("CUDA error", "the timer") if (name, place) == ("bad", 2) else True
+
+    processes = ScriptedProcesses(timer={"check": check})
+    verdicts = TimedBatch(processes, DRAWS, sheets()).admit({"one": NOTHING, "bad": NOTHING, "two": NOTHING})
+    assert {name: verdict.phase for name, verdict in verdicts.items()} == {"bad": Phase.LAUNCH}
+    loads = [asked[1] for asked in processes.timer.asked if asked[0] == "load"]
+    assert loads == ["one", "bad", "two", "one", "two"]
+    asked = [asked[1:4:2] for asked in processes.timer.asked if asked[0] == "check"]
+    assert [place for name, place in asked if name == "bad"] == [0, 2]
+    assert [place for name, place in asked if name == "two"] == [0, 2, 3, 1]
 
 
 def test_only_sets_of_the_timed_distribution_are_timed_on():

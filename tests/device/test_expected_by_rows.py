@@ -52,6 +52,20 @@ def test_results_that_are_too_large_to_be_kept_are_judged_alike_again(monkeypatc
     assert not expected._kept
 
 
+def test_a_case_that_is_judged_again_and_again_takes_the_room_of_others_and_cases_in_turn_do_not(monkeypatch):
+    draws = [Draw(SCALE.small[0], "normal", seed) for seed in (3, 4)]
+    cases = [make_case(SCALE, draw) for draw in draws]
+    outputs = [run_reference(SCALE, case).tensors for case in cases]
+    monkeypatch.setattr(expected_by_rows, "HOST_BYTES", 0)
+    monkeypatch.setattr(expected_by_rows, "KEPT_BYTES", 0)
+    expected = ExpectedOutputs(SCALE, most_bytes=8 * outputs[0][0].numel())
+    kept = []
+    for at in (0, 1, 0, 1, 1, 1, 0, 1):
+        assert expected.judge(cases[at], draws[at], outputs[at]).right
+        kept.append([seed for (*_, seed), parts in expected._exact.items() if parts])
+    assert kept == [[3], [3], [3], [3], [4], [4], [4], [4]]
+
+
 def test_what_a_wrong_result_was_compared_with_is_kept(monkeypatch):
     draw = Draw(SCALE.small[0], "normal", 3)
     case = make_case(SCALE, draw)

@@ -92,6 +92,30 @@ def test_a_task_without_a_message_waits_until_another_has_ended():
     assert sorted(results, key=lambda result: result[0]) == [(index, Returned(b"the only slot")) for index in range(4)]
 
 
+def test_tasks_ahead_start_and_wait_until_there_is_a_message():
+    started, free = mmap.mmap(-1, 4), []
+
+    def task(index, report):
+        started[index] = 1
+        return report.ask()
+
+    def message_for(_):
+        if not free:
+            seen.append(started[:])
+            free.append(1)
+            return b"now"
+        return None
+
+    seen, results = [], []
+    for index, _ in run_forked(
+        [partial(task, index) for index in range(4)], workers=1, limits=QUICK, message_for=message_for, ahead=2
+    ):
+        results.append(index)
+        free.clear()
+    assert results == [0, 1, 2, 3]
+    assert seen[0] == b"\1\1\1\0"
+
+
 def test_waiting_for_a_message_does_not_count_against_the_limit():
     def slow(_):
         time.sleep(1.5)

@@ -75,6 +75,6 @@ def noise_floor(problem: Problem, memory_bytes: int, *, batches: int, launches: 
 def _admit(batch: TimedBatch, name: str, outcome: VerificationOutcome, problem: Problem) -> None:
     from kopt.device.cuda.verdicts import Recorded
 
-    verdict = batch.admit(name, outcome) if isinstance(outcome, Recorded) else outcome
+    verdict = batch.admit({name: outcome}).get(name) if isinstance(outcome, Recorded) else outcome
     if verdict is not None:
         raise DeviceError(f"the seed kernel of {problem.name} does not pass on this device: {verdict}")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Protocol
 
 from kopt.device.baselines.compilations import Subject
@@ -100,26 +101,47 @@ class TimedBatch:
     def __post_init__(self) -> None:
         self._start()
 
-    def admit(self, name: str, recorded: Recorded) -> Verdict | None:
-        """Load a candidate's programs and verify their replay; None, when nothing is wrong, lets it race.
+    def admit(self, candidates: Mapping[str, Recorded]) -> dict[str, Verdict]:
+        """Load candidates' programs and verify their replays: input set by input set, each for all candidates.
+
+        So an expected output that is too large to be kept beside others is made once, and not once a candidate.
+
+        Args:
+            candidates: recorded calls by name.
+
+        Returns:
+            The verdicts of those that fail, by name; the others race.
 
         Raises:
-            WorkerDied, CallFailed: the referee broke, which is not the candidate's fault.
+            WorkerDied, CallFailed: the referee broke, which is not a candidate's fault.
         """
+        verdicts: dict[str, Verdict] = {}
+        for name, recorded in candidates.items():
+            self._try(name, verdicts, partial(self._load, name, recorded))
+        for workload in self.processes.problem.main:
+            draws = enumerate(self._draws_of(workload.name))
+            places = [place for place, draw in draws if place == 0 or draw.distribution != TIMED]
+            checks = [partial(self._check_replay, workload=workload.name, place=place) for place in places]
+            for check in (*checks, partial(self._check_ghost, workload=workload.name)):
+                for name in candidates:
+                    if name not in verdicts:
+                        self._try(name, verdicts, partial(check, name))
+        return verdicts
+
+    def _try(self, name: str, verdicts: dict[str, Verdict], check: Callable[[], Verdict | None]) -> None:
+        """Check a candidate; note its verdict, and do not load it again, when it fails or breaks the timer."""
         try:
-            self._load(name, recorded)
-            for workload in self.processes.problem.main:
-                verdict = self._check_workload(name, workload.name)
-                if verdict is not None:
-                    return verdict
+            verdict = check()
         except (WorkerDied, CallFailed) as error:
             referee = self.processes.referee
             if referee.pid == 0 or (isinstance(error, CallFailed) and error.process == referee.name):
                 raise
+            self.drop(name)
             self.revive()
-            return _verdict_on(error)
-        self._loaded[name] = recorded
-        return None
+            verdict = _verdict_on(error)
+        if verdict is not None:
+            self.drop(name)
+            verdicts[name] = verdict
 
     def compile(self, subject: Subject, seconds: float) -> bytes:
         """Compile a baseline in a fresh timer, and return the packed compilation; another fresh timer follows.
@@ -229,7 +251,7 @@ class TimedBatch:
         self.processes.check_health()
         self.processes.referee.call("restore", seconds=PREPARE_S)
         self._start()
-        for name, recorded in self._loaded.items():
+        for name, recorded in list(self._loaded.items()):
             self._load(name, recorded)
         for subject in self.baselines.values():
             self._timer.call("baseline", subject, seconds=PREPARE_S)
@@ -257,16 +279,10 @@ class TimedBatch:
 
     def _load(self, name: str, recorded: Recorded) -> None:
         self._timer.call("load", name, recorded.programs, dict(recorded.binaries), seconds=CHECK_S)
+        self._loaded[name] = recorded
 
-    def _check_workload(self, name: str, workload: str) -> Verdict | None:
-        """Verify the replay on new memory, on inputs of every distribution, then the ghost replay."""
-        places = [
-            place for place, draw in enumerate(self._draws_of(workload)) if place == 0 or draw.distribution != TIMED
-        ]
-        for place in places:
-            verdict = self._check_replay(name, workload, place)
-            if verdict is not None:
-                return verdict
+    def _check_ghost(self, name: str, workload: str) -> Verdict | None:
+        """Refuse a candidate whose output is right without its launches."""
         if all(self._ghost_is_right(name, workload, fill) for fill in GHOST_FILLS):
             return Incorrect(judge=JUDGE, reason=right_ghost_reason(self.processes.problem.seed.language))
         return None
@@ -281,6 +297,7 @@ class TimedBatch:
         return bool(ghost.right)
 
     def _check_replay(self, name: str, workload: str, place: int) -> Verdict | None:
+        """Verify the replay on new memory, on one input set."""
         at, referee = self._draw_index(workload, place), self.processes.referee
         kept_shape = self._timer.call("check", name, workload, place, False, seconds=CHECK_S)
         changed = referee.call("mutated", at, seconds=CHECK_S)

@@ -41,6 +41,8 @@ log = logging.getLogger(__name__)
 
 LIMITS = Limits(wall_s=90.0)
 """Default limits of one contestant."""
+AHEAD_SHARE, CONTEXT_BYTES = 0.05, 500 << 20
+"""Share of the device's memory for CUDA contexts that wait for a slot, and the size of one, bytes."""
 
 
 class CudaJob(Value):
@@ -178,6 +180,7 @@ def _verified(
     verifier = Verifier(
         processes, seed=seed, workers=workers, limits=limits, compiled=context.compiled(jobs),
         rebuild=lambda kernel, addresses: context.rebuilt(processes.problem, kernel, addresses, limits.wall_s),
+        ahead=min(workers, int(AHEAD_SHARE * context.gpu.device.memory_bytes / CONTEXT_BYTES)),
     )  # fmt: skip
     return verifier.verify({name: job.kernel for name, job in jobs.items()})
 

@@ -44,10 +44,8 @@ class TolerantTiming:
 
     def admit(self) -> None:
         """Load all recorded kernels and verify their replays."""
-        for name in list(self.results.recorded):
-            verdict = self.batch.admit(name, self.results.recorded[name])
-            if verdict is not None:
-                self.results.fail(name, verdict)
+        for name, verdict in self.batch.admit(dict(self.results.recorded)).items():
+            self.results.fail(name, verdict)
 
     def warm(self, names: Sequence[str]) -> None:
         """Warm up each subject by itself, so that a subject that breaks the timer is known, and take its wall time."""

@@ -69,6 +69,7 @@ class Verifier:
         limits: Limits,
         compiled: Mapping[str, Compiled] | None = None,
         rebuild: Rebuild = lambda kernel, addresses: frozenset(),
+        ahead: int = 0,
     ) -> None:
         """Take options.
 
@@ -79,6 +80,7 @@ class Verifier:
             limits: limits of one contestant.
             compiled: builds of the CPU stage by the name of their kernel; such a kernel may launch nothing else.
             rebuild: compiles a kernel for the addresses of its arguments, which its build may depend on.
+            ahead: further contestants at a time, which have their CUDA contexts and wait for a slot.
         """
         self._processes = processes
         self._seed = seed
@@ -86,6 +88,7 @@ class Verifier:
         self._limits = dataclasses.replace(limits, gpu=True, data_bytes=DATA_BYTES, result_bytes=RESULT_BYTES)
         self._compiled = compiled or {}
         self._rebuild = rebuild
+        self._ahead = ahead
         self._contracts: dict[str, ResultContract] = {}
 
     def verify(self, kernels: Mapping[str, Kernel]) -> dict[str, VerificationOutcome]:
@@ -128,7 +131,11 @@ class Verifier:
         workers = min(workers, len(tasks))
         log.info("%d kernels to verify, %d at a time", len(tasks), workers)
         slots, result = Slots(referee, workers), RoundResult({}, [])
-        for at, outcome in run_forked(tasks, workers=workers, limits=self._limits, message_for=slots.message_for):
+        ended = run_forked(
+            tasks, workers=workers, limits=self._limits, message_for=slots.message_for,
+            ahead=self._ahead if workers > 1 else 0,
+        )  # fmt: skip
+        for at, outcome in ended:
             if workers > 1 and _is_starved(outcome):
                 result.starved.append(names[at])
             else:

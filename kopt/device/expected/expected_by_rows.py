@@ -87,6 +87,10 @@ class ExpectedOutputs:
         """The same where they alone decide (`surely_right`), and empty lists where they do not."""
         self._granted: dict[tuple[tuple[str, str, int], Part], list[Allowance]] = {}
         """Granted allowances of the parts of cases that are too large to be kept."""
+        self._last: tuple[str, str, int] | None = None
+        """The case that was judged last."""
+        self._refused: set[tuple[str, str, int]] = set()
+        """Cases for whose expected outputs, or results in float64, there was no room."""
 
     def judge(self, case: Case, draw: Draw, tensors: Sequence[torch.Tensor]) -> Comparison:
         """Compare a result that keeps the contract with the expected one of its draw.
@@ -96,7 +100,10 @@ class ExpectedOutputs:
             draw: the draw.
             tensors: the output's tensors, then the changed arguments.
         """
-        right = []
+        name, right = _name(draw), []
+        if name == self._last and name in self._refused:  # judged again and again: others make room
+            self._forget_others(name)
+        self._last = name
         for part, comparison in self._compared(case, draw, tensors):
             if not comparison.right:
                 where = f"rows {part.start} to {part.end - 1}: " if part.is_of(tensors[0]) else ""
@@ -111,12 +118,27 @@ class ExpectedOutputs:
 
     def forget(self, draw: Draw) -> None:
         """Free what is kept of a draw: it is not judged again, or its inputs were not those of the draw."""
-        for _, expected in self._kept.pop(_name(draw), ()):
-            self._kept_bytes -= sum(2 * one.output.nbytes for one in expected.tensors)
-        self._forget_exact(_name(draw))
+        self._forget_tensors(_name(draw))
         for found in (self._allowances, self._plain, self._granted):
             for key in [key for key in found if key[0] == _name(draw)]:
                 del found[key]
+
+    def _forget_others(self, name: tuple[str, str, int]) -> None:
+        """Free the large tensors of all cases but one."""
+        for other in {*self._kept, *self._exact} - {name}:
+            if self._size(other) > HOST_BYTES:
+                self._forget_tensors(other)
+        self._refused.discard(name)
+
+    def _size(self, name: tuple[str, str, int]) -> int:
+        """Return the bytes that are kept of a case."""
+        expected = sum(2 * one.output.nbytes for _, result in self._kept.get(name, ()) for one in result.tensors)
+        return expected + sum(map(_bytes, self._exact.get(name, {}).values()))
+
+    def _forget_tensors(self, name: tuple[str, str, int]) -> None:
+        for _, expected in self._kept.pop(name, ()):
+            self._kept_bytes -= sum(2 * one.output.nbytes for one in expected.tensors)
+        self._forget_exact(name)
 
     def _forget_exact(self, name: tuple[str, str, int]) -> None:
         for exact in self._exact.pop(name, {}).values():
@@ -131,6 +153,8 @@ class ExpectedOutputs:
         if self._kept_bytes + self._exact_bytes + _bytes(exact) <= self._most_bytes:
             kept[part] = exact
             self._exact_bytes += _bytes(exact)
+        else:
+            self._refused.add(name)
         return exact
 
     def _compared(self, case: Case, draw: Draw, tensors: Sequence[torch.Tensor]) -> Iterator[tuple[Part, Comparison]]:
@@ -166,6 +190,8 @@ class ExpectedOutputs:
             size += sum(2 * one.output.nbytes for one in expected.tensors)
             keep = self._kept_bytes + size <= max(KEPT_BYTES, self._most_bytes - self._exact_bytes)
             computed = [*computed, (part, _with_own(expected))] if keep else []
+            if not keep:
+                self._refused.add(name)
             if plain is None and (known or not keep):
                 self._plain[name, part] = plain_allowances(rows, expected, given)
             if keep and part == parts[-1]:  # before the comparison, which may be the last that is asked for
