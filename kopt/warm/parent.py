@@ -18,7 +18,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kopt.sandbox.cage import die_with_parent, erase_initial_memory
 from kopt.sandbox.environment import cuda_is_initialised
@@ -30,6 +30,8 @@ from kopt.warm.wire import peer
 
 IDLE_S = 180.0
 """Time without a request and without a job after which a parent ends, s."""
+QUIET_S = 0.05
+"""Time without a request after which the heavy parent loads more, s."""
 PAUSE_S = 0.1
 """Pause before another try where the system has no room for a connection, s."""
 
@@ -53,8 +55,9 @@ class State:
 
 
 def serve(
-    words: Iterable[str], *, packages: Sequence[str], left_out: Sequence[str], load_torch: Callable[[], None]
-) -> list[str]:
+    words: Iterable[str], *, packages: Sequence[str], left_out: Sequence[str], load_torch: Callable[[], None],
+    later: Sequence[Callable[[], None]] = (),
+) -> list[str]:  # fmt: skip
     """Serve requests; return, in the fork that is to run a job, the job's words, and never in the parent.
 
     Args:
@@ -62,6 +65,7 @@ def serve(
         packages: packages all of whose modules the light parent imports.
         left_out: parts of the names of modules of `packages` that no parent imports.
         load_torch: loads what the heavy parent has beside, without CUDA.
+        later: load, one after the other, what some jobs of the heavy parent import, while nobody asks it.
     """
     folder, name, *numbers = words
     listeners = [socket.socket(fileno=int(number)) for number in numbers[: len(place.TIERS)]]
@@ -86,7 +90,7 @@ def serve(
     _import_light(packages, left_out)
     added = {name: value for name, value in os.environ.items() if before.get(name) != value}
     state = State(folder, name, os.getpid(), lock, Files.imported(begun), added, place.restrictions("self"), comm)
-    return _Light(state, load_torch, *listeners).serve()
+    return _Light(state, (load_torch, *later), *listeners).serve()
 
 
 def _import_light(packages: Sequence[str], left_out: Sequence[str]) -> None:
@@ -160,10 +164,10 @@ class _Parent:
 
 class _Light(_Parent):
     def __init__(
-        self, state: State, load_torch: Callable[[], None], listener: socket.socket, torch: socket.socket
+        self, state: State, loads: Sequence[Callable[[], None]], listener: socket.socket, torch: socket.socket
     ) -> None:
         super().__init__(state)
-        self._load_torch, self._listener = load_torch, listener
+        self._loads, self._listener = loads, listener
         self._torch: socket.socket | None = torch
         self._heavy, self._heavy_pid = -1, 0
 
@@ -203,7 +207,7 @@ class _Light(_Parent):
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             die_with_parent(parent)
             self._listener.close()
-            return _Heavy(self._state, self._load_torch, self._torch).serve()
+            return _Heavy(self._state, self._loads, self._torch).serve()
         if pid is not None:
             try:
                 self._heavy, self._heavy_pid = os.pidfd_open(pid), pid
@@ -228,29 +232,38 @@ class _Light(_Parent):
 
 
 class _Heavy(_Parent):
-    def __init__(self, state: State, load_torch: Callable[[], None], listener: socket.socket) -> None:
+    """Load torch, then what else jobs import while nobody asks, and fork."""
+
+    def __init__(self, state: State, loads: Sequence[Callable[[], None]], listener: socket.socket) -> None:
         super().__init__(state)
-        self._load_torch, self._listener = load_torch, listener
+        self._later, self._listener = list(loads), listener
 
     def serve(self) -> list[str]:
-        begun, before = time.time_ns(), dict(os.environ)
-        self._load_torch()
+        self._load()
+        while True:
+            ready, _, _ = select.select([self._listener], [], [], QUIET_S if self._later else IDLE_S)
+            if not ready and self._later:
+                self._load()
+            elif not (_reap(0) or ready):
+                os._exit(0)
+            elif ready and (words := self._answer(self._listener)) is not None:
+                return words
+
+    def _load(self) -> None:
+        """Load the next of what is left.
+
+        Raises:
+            RuntimeError: this has used CUDA, or started a thread.
+        """
+        begun, before, load = time.time_ns(), dict(os.environ), self._later.pop(0)
+        load()
         if cuda_is_initialised():
             raise RuntimeError("an import has used CUDA, which no fork could use then")
         _settle()
-        added = {name: value for name, value in os.environ.items() if before.get(name) != value}
         state = self._state
-        self._state = State(
-            state.folder, state.name, state.light, state.lock, Files.imported(begun, state.files),
-            {**state.added, **added},
-            state.restrictions, state.comm,
-        )  # fmt: skip
-        while True:
-            ready, _, _ = select.select([self._listener], [], [], IDLE_S)
-            if not (_reap(0) or ready):
-                os._exit(0)
-            if (words := self._answer(self._listener)) is not None:
-                return words
+        added = {name: value for name, value in os.environ.items() if before.get(name) != value}
+        files, added = Files.imported(begun, state.files), {**state.added, **added}
+        self._state = replace(state, files=files, added=added)
 
 
 def _accept(listener: socket.socket) -> socket.socket | None:

@@ -27,10 +27,16 @@ def test_every_right_kernel_is_timed_with_a_ratio_to_the_incumbent():
 
 
 def test_a_race_spends_its_launches_on_the_fast_ones():
-    batch = ScriptedBatch({str(at): 1.0 + 0.5 * at for at in range(8)} | {INCUMBENT: 3.0})
+    batch = ScriptedBatch({str(at): 10.0 + 5.0 * at for at in range(8)} | {INCUMBENT: 30.0})
     judged(batch)
     assert batch.launches["0"] == batch.launches["1"] == batch.launches[INCUMBENT] == 40
     assert batch.launches["7"] == 5
+
+
+def test_kernels_whose_calls_take_little_time_are_all_timed_to_the_end():
+    batch = ScriptedBatch({str(at): 0.1 + 0.05 * at for at in range(8)} | {INCUMBENT: 0.3})
+    judged(batch)
+    assert set(batch.launches.values()) == {40}
 
 
 def test_a_time_that_no_device_can_reach_is_refused():

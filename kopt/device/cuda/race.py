@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
+from statistics import median
 
 from pydantic import Field
 
@@ -21,6 +23,11 @@ from kopt.model.verdict import Verdict
 
 log = logging.getLogger(__name__)
 
+AFFORDABLE_S = 1.0
+"""Time that the calls to come may take for which no kernel is dropped: a dropped kernel has a rough time, s."""
+BETWEEN_MS = 0.2
+"""Rough time from one timed call to the next, in which the L2 cache is flushed, ms."""
+
 
 class Race(Value):
     """Options of a race: how many calls are timed, and how many kernels stay."""
@@ -32,7 +39,7 @@ class Race(Value):
     warmup: int = 3
     """Untimed calls of every subject."""
     keep: int = 4
-    """Candidates that are timed to the end."""
+    """Candidates that are timed to the end at least."""
 
 
 class JudgedKernel(Value):
@@ -91,17 +98,22 @@ class ChunkRace:
             timing.time_stage(running, launches, done)
             done += launches
             timing.verify_kept(list(recorded))
-            running = self._survivors(running)
+            running = self._survivors(running, self.plan.repeat - done)
         timed = set(times.names())
         timing.time_new_inputs([name for name in running if name in timed])
         self.results.refuse_reuse()
         self.processes.end_timing()
 
-    def _survivors(self, running: Sequence[str]) -> list[str]:
-        """Choose the subjects of the next stage: the incumbent and the fastest candidates."""
+    def _survivors(self, running: Sequence[str], calls: int) -> list[str]:
+        """Choose the subjects of the next stage: the incumbent and the fastest candidates.
+
+        All stay, or as many of the fastest, where the calls that each has yet to make take little time.
+        """
         combined = {name: self.results.times.combined(name) for name in running if name in self.results.recorded}
         racing = {name: values for name, values in combined.items() if name != INCUMBENT}
-        staying = list(statistics.survivors(racing, keep=self.plan.keep)) if racing else []
+        left_ms = [calls * (median(values) + BETWEEN_MS) for values in racing.values()]
+        affordable = sum(total <= 1e3 * AFFORDABLE_S for total in accumulate(sorted(left_ms)))
+        staying = list(statistics.survivors(racing, keep=max(self.plan.keep, affordable))) if racing else []
         return [INCUMBENT] * (INCUMBENT in combined) + staying
 
     def _judged(self, name: str) -> JudgedKernel:
