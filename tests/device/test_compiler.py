@@ -48,6 +48,16 @@ def test_a_package_that_is_cut_off_costs_the_caches_alone(tmp_path, caplog, end)
     assert "made again" in caplog.text
 
 
+def test_a_choice_that_was_tuned_before_stays_for_the_next_process_and_a_new_one_is_kept(tmp_path):
+    known, new = tmp_path / "inductor/ab/one.best_config", tmp_path / "inductor/ab/two.best_config"
+    known.parent.mkdir(parents=True)
+    known.write_text("tuned by coordinate descent")
+    with compiling(Subject("max-autotune", "max-autotune", 0, str(tmp_path))):
+        known.write_text("tuned")
+        new.write_text("tuned here")
+    assert (known.read_text(), new.read_text()) == ("tuned by coordinate descent", "tuned here")
+
+
 PRINTING = """
 import os, sys
 from kopt.device.baselines.compilations import Subject

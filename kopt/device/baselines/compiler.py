@@ -30,6 +30,8 @@ LATER = (
 TUNED_ONCE = {"use_static_cuda_launcher": False}
 """Setting of Inductor with which the next process uses the configurations that it finds tuned: kernels that are
 launched without Triton are tuned anew by coordinate descent where the best configuration was among the first ones."""
+CHOICE = ".best_config"
+"""End of the names of the files in which Inductor keeps the configurations that it has tuned."""
 MOST_GRAPHS = 1000
 """Most graphs of one Python function: several workloads and compilations may share one."""
 
@@ -80,8 +82,25 @@ def compiling(subject: Subject) -> Iterator[Callable[[Callable[..., Any]], Calla
         def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
             return torch.compile(function, mode=MODES[subject.baseline], dynamic=False)
 
-        with torch._inductor.config.patch(settings):
+        with torch._inductor.config.patch(settings), _choices_kept(Path(subject.folder)):
             yield compiled
+
+
+@contextmanager
+def _choices_kept(folder: Path) -> Iterator[None]:
+    """Leave the choices that were tuned before the block as they were, for the next process.
+
+    Inductor writes a choice that it has found tuned anew, without the mark that it was tuned by coordinate descent, so
+    that every other process would tune it again, for up to 14 s.
+    """
+    choices = {path: path.read_bytes() for path in (folder / INDUCTOR).rglob(f"*{CHOICE}")}
+    try:
+        yield
+    finally:
+        for path, content in choices.items():
+            with suppress(OSError):
+                if path.read_bytes() != content:
+                    path.write_bytes(content)
 
 
 @contextmanager

@@ -249,6 +249,7 @@ class TimedBatch:
         """Replace a timer that broke by a fresh one, with all subjects loaded again and the inputs restored."""
         self.processes.end_timing()
         self.processes.check_health()
+        self.processes.referee.call("release", seconds=CHECK_S)  # it may have been memory that was short
         self.processes.referee.call("restore", seconds=PREPARE_S)
         self._start()
         for name, recorded in list(self._loaded.items()):

@@ -33,6 +33,8 @@ ANSWER_BYTES = 10 << 30
 """Memory reserved for making expected outputs."""
 KEPT_SHARE = 0.125
 """Share of the device's memory in which large expected outputs are kept: a convolution in float64 may take seconds."""
+SPARE_BYTES = 4 << 30
+"""Freed memory that torch may keep after a comparison: timers and contestants need the rest."""
 CONTEXT_BYTES = 100 << 20
 """Growth of a contestant's CUDA context while it works."""
 PRIVATE = 1.25
@@ -196,7 +198,14 @@ class Referee:
             comparisons.append(self._answers.judge(inputs.case, inputs.draw, values))
             if not comparisons[-1].right:
                 break
+        if torch.cuda.memory_reserved() - torch.cuda.memory_allocated() > SPARE_BYTES:
+            torch.cuda.empty_cache()
         return comparisons
+
+    def release(self) -> None:
+        """Free all memory that only saves time, for a process that had too little."""
+        self._answers.forget_large()
+        torch.cuda.empty_cache()
 
     def fill_with_nan(self, slot: int) -> None:
         """Fill a slot's outputs with NaN again."""

@@ -102,7 +102,8 @@ class ExpectedOutputs:
         """
         name, right = _name(draw), []
         if name == self._last and name in self._refused:  # judged again and again: others make room
-            self._forget_others(name)
+            self.forget_large(but=name)
+            self._refused.discard(name)
         self._last = name
         for part, comparison in self._compared(case, draw, tensors):
             if not comparison.right:
@@ -123,12 +124,11 @@ class ExpectedOutputs:
             for key in [key for key in found if key[0] == _name(draw)]:
                 del found[key]
 
-    def _forget_others(self, name: tuple[str, str, int]) -> None:
-        """Free the large tensors of all cases but one."""
-        for other in {*self._kept, *self._exact} - {name}:
-            if self._size(other) > HOST_BYTES:
-                self._forget_tensors(other)
-        self._refused.discard(name)
+    def forget_large(self, *, but: tuple[str, str, int] | None = None) -> None:
+        """Free the large tensors of all cases, but of one."""
+        for name in {*self._kept, *self._exact} - {but}:
+            if self._size(name) > HOST_BYTES:
+                self._forget_tensors(name)
 
     def _size(self, name: tuple[str, str, int]) -> int:
         """Return the bytes that are kept of a case."""
