@@ -327,12 +327,12 @@ class _Heavy(_Parent):
         self._news = -1
 
     def _successor_ended(self) -> None:
-        """Serve again where there are jobs still; a successor ends when nobody has asked it for a while."""
-        os.waitpid(self._successor_pid, 0)
+        """Serve again, or end, where no job lives, after a successor that nobody has asked for a while."""
+        _, status = os.waitpid(self._successor_pid, 0)
         os.close(self._successor)
         was, self._replaced = self._replaced, False
         self._successor, self._successor_pid = -1, 0
-        if was and not _reap(0):
+        if was and not status and not _reap(0):
             os._exit(0)
 
     def _leave(self) -> None:
