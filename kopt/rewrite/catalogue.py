@@ -33,6 +33,7 @@ from kopt.rewrite.transformations.products import (
     descriptors,
     flat_tiles,
     output_halves,
+    split_float32,
     stream_k,
     transposed,
     uneven_tile,
@@ -44,7 +45,7 @@ MODULES = (
     memory_hints, autotune, windows, whole_axis, wide_product, flat_tiles, pipelined_rows, by_size,
     tile_and_warps, algebra, output_halves, descriptors, design_by_size, uneven_tile,
     recipes, staggered_loop, transposed, kept_values, online,
-    one_pass_variance, stream_k, fused_launches,
+    one_pass_variance, stream_k, fused_launches, split_float32,
 )  # fmt: skip
 """Modules of transformations; their order decides which transformation a seed draws."""
 

@@ -2,7 +2,7 @@
 
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, Problem, Workload
-from tests.rewrite.samples import ROOT
+from tests.rewrite.samples import PRODUCT, ROOT, product_problem
 
 HEAD = """\
 import torch
@@ -277,6 +277,14 @@ def _pool(name: str, call: str, result: str, *shapes: tuple[int, ...]) -> Proble
     return problem(name, source, "x", f"torch.randn({', '.join(letters)})", result, *workloads)
 
 
+EXACT = (
+    PRODUCT.replace("product_kernel", "exact_kernel")
+    .replace("    pid_m =", "    ALLOW_TF32: tl.constexpr = False\n    pid_m =")
+    .replace("tl.dot(a, b)", "tl.dot(a, b, allow_tf32=ALLOW_TF32)")
+)
+"""A product of float32 numbers, as TorchInductor writes it where PyTorch does not permit TF32."""
+
+
 def problems() -> dict[str, Problem]:
     """Problems by name."""
     channels = ({"N": 2, "C": 16, "P": 40}, {"N": 3, "C": 11, "P": 37})
@@ -309,4 +317,5 @@ def problems() -> dict[str, Problem]:
         problem("twin", TWIN, "x, a, b", "torch.randn(M, K), torch.randn(K, N), torch.randn(N, K)",
                 "torch.relu(x @ a) * (x @ b.T)", {"M": 64, "N": 48, "K": 64}, {"M": 37, "N": 21, "K": 75}),
     ]  # fmt: skip
-    return {each.name: each for each in found}
+    exact = product_problem("exact", EXACT, 64).model_copy(update={"dtype": Dtype.FLOAT32})
+    return {each.name: each for each in (*found, exact)}

@@ -13,21 +13,24 @@ APPLIES = {
     "wide_product": {"gemma3_swiglu", "twin"},
     "flat_tiles": {"gemma3_swiglu", "product", "twin"},
     "tile_by_size": {"gemma3_swiglu", "twin"},
-    "output_halves": {"gemma3_swiglu", "product"},
-    "host_descriptors": {"gemma3_swiglu", "product", "twin"},
-    "uneven_tile": {"gemma3_swiglu", "product"},
+    "output_halves": {"gemma3_swiglu", "product", "exact"},
+    "host_descriptors": {"gemma3_swiglu", "product", "twin", "exact"},
+    "uneven_tile": {"gemma3_swiglu", "product", "exact"},
     "design_by_size": {"gemma3_swiglu", "twin"},
     "staggered_loop": {"matvec"},
     "transposed_product": {"product", "twin"},
     "shared_reciprocal": {"softmax", "rmsnorm", "channel_softmax", "kept", "stored_row"},
-    "grid_order": {"maxpool3d", "rmsnorm", "gemma3_swiglu", "product", "twin", "channel_softmax", "channel_spread"},
+    "grid_order": {
+        "maxpool3d", "rmsnorm", "gemma3_swiglu", "product", "twin", "exact", "channel_softmax", "channel_spread",
+    },
     "kept_values": {"stored_row"},
     "fused_launches": {"two_launches"},
     "fast_exponential": {"online"},
     "online_softmax": {"softmax", "online"},
     "one_pass_variance": {"layernorm"},
     "stream_k": {"gemma3_swiglu", "product", "twin"},
-}
+    "split_float32": {"exact"},
+}  # fmt: skip
 """The kernels that each move applies to."""
 SIMPLE = ("whole_row", "tile_by_size", "grid_order", "shared_reciprocal", "design_by_size", "host_descriptors")
 """Moves that are judged on two of their kernels, to save time."""
@@ -57,6 +60,7 @@ STACKS = (
     ("softmax", "online_softmax", "whole_row", "rows_per_program"),
     ("layernorm", "one_pass_variance", "whole_row", "pipelined_rows"),
     ("gemma3_swiglu", "wide_product", "even_flag", "stream_k", "tile_shape"),
+    ("exact", "split_float32", "grid_order", "host_descriptors"),
 )
 """Moves after one another."""
 

@@ -19,6 +19,7 @@ from kopt.model.build import Launch as Built
 from kopt.rewrite.host_values import count_tiles
 from kopt.rewrite.limits import ACCUMULATED_PER_THREAD, size
 from kopt.rewrite.source import syntax
+from kopt.rewrite.source.edit import Edits
 from kopt.rewrite.source.module import Constant, Kernel, Launch, TritonModule
 from kopt.rewrite.source.shapes import analyse
 from kopt.rewrite.transformation import Change, RewriteFacts, Site, Transformation, change, weight
@@ -47,10 +48,9 @@ Tile = tuple[int, int, int]
 def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
     sites = []
     for kernel in module.kernels:
-        found = _constants(module, kernel)
+        found = tile_constants(module, kernel)
         if found is not None:
-            launch = found[0][0].launch
-            sites.append(Site(partial(_reshape, module, kernel, launch, *found, facts), weight(kernel)))
+            sites.append(Site(partial(_reshape, module, kernel, *found, facts), weight(kernel)))
     return sites
 
 
@@ -70,7 +70,6 @@ def _ordered(kernel: Kernel, constants: Sequence[Constant]) -> tuple[Sequence[Co
 def _reshape(
     module: TritonModule,
     kernel: Kernel,
-    launch: Launch,
     constants: Sequence[Constant],
     factors: Tile,
     facts: RewriteFacts,
@@ -89,18 +88,36 @@ def _reshape(
     if any(v > c.value and unmasked(c.kernel, c.name) for c, v in zip(constants, values, strict=True)):
         return None
     edits = module.edits()
-    for constant, value in zip(constants, values, strict=True):
-        edits.replace(constant.literal, str(value))
     warps, depth = _warps(shape), max(model.stages(values), 2)
-    for each in () if kernel.autotuned else _with_tile(module, launch, constants):
-        for option, number in (("num_warps", warps), ("num_stages", depth)):
-            if option in each.options:
-                edits.replace(each.options[option].value, str(number))
+    put_tile(edits, module, constants, values, warps, depth)
     text = "x".join(map(str, now)) + " -> " + "x".join(map(str, shape))
     return change(
         edits,
         f"product tiles {text} with {warps} warps and {depth} stages in {kernel.name}: more reuse of loaded operands",
     )
+
+
+def put_tile(
+    edits: Edits, module: TritonModule, constants: Sequence[Constant], values: Sequence[int], warps: int, stages: int
+) -> None:
+    """Give a product another tile, and its launches the warps and stages that suit it, unless they are tuned.
+
+    Args:
+        edits: takes the changes.
+        module: the module.
+        constants: the product's three constants (`tile_constants`).
+        values: their new values.
+        warps: warps of a program.
+        stages: stages of the loop.
+    """
+    for constant, value in zip(constants, values, strict=True):
+        edits.replace(constant.literal, str(value))
+    for each in () if constants[0].kernel.autotuned else _with_tile(module, constants[0].launch, constants):
+        options = {"num_warps": warps, "num_stages": stages}
+        for name in options.keys() & each.options.keys():
+            edits.replace(each.options[name].value, str(options[name]))
+        if missing := [f", {name}={number}" for name, number in options.items() if name not in each.options]:
+            edits.after(each.call.args[-1], "".join(missing))
 
 
 def _with_tile(module: TritonModule, launch: Launch, constants: Sequence[Constant]) -> list[Launch]:
@@ -120,15 +137,15 @@ def _warps(tile: Sequence[int]) -> int:
     return 8 if tile[0] >= 128 and tile[0] * tile[1] >= 128 * 128 else 4
 
 
-def _constants(module: TritonModule, kernel: Kernel) -> tuple[Sequence[Constant], Tile] | None:
-    """Find the three constants that set a product's tile, and how often each counts; None where others do."""
+def tile_constants(module: TritonModule, kernel: Kernel) -> tuple[Sequence[Constant], Tile] | None:
+    """Find the constants (M, N, K) that set a product's tile, and how often each counts; None where others do."""
     constants = [c for c in blocks(module) if c.kernel is kernel and c.name in dot_dimensions(kernel)]
     return _ordered(kernel, constants) if len({c.name for c in constants}) == len(constants) == 3 else None
 
 
 def model_of(module: TritonModule, kernel: Kernel, facts: RewriteFacts) -> ProductModel | None:
     """Make the model of a kernel; None for a kernel whose tile is not set by three constants."""
-    found = _constants(module, kernel)
+    found = tile_constants(module, kernel)
     return ProductModel(module, kernel, found[0], facts) if found else None
 
 
@@ -139,7 +156,7 @@ def product_model(
 
     Return None for a kernel whose tile is not set by three constants.
     """
-    found = _constants(module, kernel)
+    found = tile_constants(module, kernel)
     if found is None:
         return None
     ordered, factors = found
