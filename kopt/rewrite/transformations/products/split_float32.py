@@ -31,21 +31,26 @@ TILES = (
 
 
 def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
-    found = [(kernel, _exact(kernel)) for kernel in module.kernels]
+    found = [(kernel, _exact(module, kernel)) for kernel in module.kernels]
     return [Site(partial(_split, module, kernel, options), weight(kernel)) for kernel, options in found if options]
 
 
-def _exact(kernel: Kernel) -> list[cst.Arg]:
+def _exact(module: TritonModule, kernel: Kernel) -> list[cst.Arg]:
     """Find the arguments by which products are computed in float32."""
-    known = _constants(kernel)
+    known = _constants(module, kernel)
     return [arg for call in kernel.called("tl.dot") for arg in call.args if _says_float32(arg, known)]
 
 
-def _constants(kernel: Kernel) -> Mapping[str, str]:
-    """Return the texts of the constants that a kernel names in its body, each once."""
+def _constants(module: TritonModule, kernel: Kernel) -> Mapping[str, str]:
+    """Return the texts of the constants that a kernel names in its body, each once, or gets from all its launches."""
     pairs = [pair for statement in kernel.body if (pair := syntax.assigned(statement))]
     names = [name for name, _ in pairs]
-    return {name: syntax.code(value) for name, value in pairs if names.count(name) == 1}
+    passed = [
+        {name: syntax.code(argument.value) for name, argument in launch.arguments.items()}
+        for launch in module.launches_of(kernel)
+    ]
+    alike = set.intersection(*(set(each.items()) for each in passed)) if passed else set()
+    return dict(alike) | {name: syntax.code(value) for name, value in pairs if names.count(name) == 1}
 
 
 def _says_float32(arg: cst.Arg, known: Mapping[str, str]) -> bool:
