@@ -209,13 +209,24 @@ def _max_pool(operators: Any, dimensions: int, inductor: Callable[..., Any] | No
         x: torch.Tensor, kernel: Sequence[int], stride: Sequence[int] = (), padding: Sequence[int] = (0,),
         dilation: Sequence[int] = (1,), ceil: bool = False,
     ) -> Any:  # fmt: skip
-        if prod(_all(kernel, dimensions)) <= UNROLLED - 7:
-            return inductor(x, kernel, stride, padding, dilation, ceil) if inductor else NotImplemented
         kernel, padding, dilation = (_all(v, dimensions) for v in (kernel, padding, dilation))
-        made = operators.max_pool(x, kernel, _all(stride or kernel, dimensions), padding, dilation, ceil)
-        return made, made.to(torch.int64)  # the indexes are read by nobody, or the seed is wrong and refused
+        step = _all(stride or kernel, dimensions)
+        unrolled = NotImplemented
+        if prod(kernel) <= UNROLLED - 7:
+            unrolled = inductor(x, kernel, step, padding, dilation, ceil) if inductor else NotImplemented
+            if not _overlap(x, kernel, step):
+                return unrolled
+        made = operators.max_pool(x, kernel, step, padding, dilation, ceil)
+        # unread indexes fall away; those of large windows are read by nobody, or the seed is wrong and refused
+        return made, made.to(torch.int64) if unrolled is NotImplemented else unrolled[1]
 
     return decomposed
+
+
+def _overlap(x: torch.Tensor, kernel: Sequence[int], stride: Sequence[int]) -> bool:
+    """Return whether windows share numbers, of a type that the template is exact for: TorchInductor reads a number
+    again for each window, and computes again what comes before."""
+    return x.dtype in (torch.float32, torch.bfloat16, torch.float16) and prod(kernel) > prod(stride)
 
 
 def _average_pool(operators: Any, dimensions: int, inductor: Callable[..., Any] | None) -> Callable[..., Any]:
@@ -223,11 +234,11 @@ def _average_pool(operators: Any, dimensions: int, inductor: Callable[..., Any] 
         x: torch.Tensor, kernel: Sequence[int], stride: Sequence[int] = (), padding: Sequence[int] = (0,),
         ceil: bool = False, count_padding: bool = True, divisor: int | None = None,
     ) -> Any:  # fmt: skip
-        kernel = _all(kernel, dimensions)
-        if dimensions > 1 and prod(kernel) <= AVERAGED:
-            return inductor(x, kernel, stride, padding, ceil, count_padding, divisor) if inductor else NotImplemented
-        stride, padding = _all(stride or kernel, dimensions), _all(padding, dimensions)
-        return operators.average_pool(x, kernel, stride, padding, ceil, count_padding, divisor)
+        kernel, padding = _all(kernel, dimensions), _all(padding, dimensions)
+        step = _all(stride or kernel, dimensions)
+        if dimensions > 1 and prod(kernel) <= AVERAGED and not _overlap(x, kernel, step):
+            return inductor(x, kernel, step, padding, ceil, count_padding, divisor) if inductor else NotImplemented
+        return operators.average_pool(x, kernel, step, padding, ceil, count_padding, divisor)
 
     return decomposed
 

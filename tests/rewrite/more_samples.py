@@ -1,5 +1,7 @@
 """Kernels whose structure the tests change as a whole: pooling, products side by side, statistics over channels."""
 
+from pathlib import Path
+
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, Problem, Workload
 from tests.rewrite.samples import PRODUCT, ROOT, product_problem
@@ -11,7 +13,7 @@ import triton.language as tl
 
 
 """
-TEMPLATE = (ROOT / "kopt/seed/templates/pooling.py").read_text()
+FLAT = Path(__file__).with_name("flat_pooling.py").read_text()
 POOLED = """
 
 def kernel_function(x):
@@ -273,7 +275,7 @@ def problem(name: str, source: str, names: str, inputs: str, result: str, *workl
 def _pool(name: str, call: str, result: str, *shapes: tuple[int, ...]) -> Problem:
     letters = {3: "NCW", 4: "NCHW", 5: "NCDHW"}[len(shapes[0])]
     workloads = [dict(zip(letters, shape, strict=True)) for shape in shapes]
-    source = TEMPLATE + POOLED.format(call=call)
+    source = FLAT + POOLED.format(call=call)
     return problem(name, source, "x", f"torch.randn({', '.join(letters)})", result, *workloads)
 
 

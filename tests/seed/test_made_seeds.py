@@ -61,6 +61,8 @@ REFERENCES = {
 }
 REFERENCES |= {
     "sorted_rows": FUNCTION.format("torch.sort(nn.functional.max_pool1d(x, 3), dim=0, descending=True)", "N, M"),
+    "places": FUNCTION.format("nn.functional.max_pool2d(x, (1, 3), 1, (0, 1), return_indices=True)", "2, N, M"),
+    "average": FUNCTION.format("nn.functional.avg_pool1d(torch.relu(x), 4, 2, 1).tanh()", "2, N, M"),
     "attention": FUNCTION.format("nn.functional.scaled_dot_product_attention(x, x, x, is_causal=True)", "2, 2, N, M"),
 }
 GRADIENT = """
@@ -96,7 +98,8 @@ REFERENCES["long_scan"] = FUNCTION.format("torch.sigmoid(x).repeat(40, 1).cumsum
 DTYPES = {"attention_by_hand": Dtype.BFLOAT16, "gate": Dtype.BFLOAT16, "scattered": Dtype.BFLOAT16}
 ONE_COLUMN = Workload(name="one", constants={"N": 24, "M": 1})
 MADE_BY = {"conv": "inductor and template", "least_channel": "inductor and template", "templates": "template",
-           "sorted_rows": "inductor and template", "attention": "template"}  # fmt: skip
+           "sorted_rows": "inductor and template", "attention": "template",
+           "places": "inductor and template", "average": "inductor and template"}  # fmt: skip
 
 
 def problem_of(name: str, source: str, *ones: Workload) -> Problem:

@@ -6,6 +6,16 @@ import sys
 
 import pytest
 import triton
+import yaml
+
+from kopt.device.build.build import BuildJob, build_all
+from kopt.model.build import Built
+from kopt.model.device import Device
+from kopt.rewrite.effects import wide_load_share
+from kopt.store import Store
+from tests.rewrite.more_samples import POOLED as CALL
+from tests.rewrite.more_samples import problem
+from tests.rewrite.samples import ROOT
 
 OLD = tuple(map(int, triton.__version__.split(".")[:2])) < (3, 7)
 TRANSPOSED = """
@@ -59,11 +69,96 @@ for n, channels, made, kernel, stride, padding, dilation, groups in [
     torch.testing.assert_close(convolution(x, weight, *given), right, rtol=1e-4, atol=1e-4)
 print("right")
 """
+POOLED = """
+from random import Random
+
+import torch
+import triton.runtime.interpreter
+from kopt.seed.templates import pooling
+
+forms = set()
+piece = pooling.piece
+
+def noted(columns, *sizes):
+    found = span, halo, taps, rows, width, made, used = piece(columns, *sizes)
+    assert width & (width - 1) == 0 and rows & (rows - 1) == 0
+    forms.add((bool(span), taps > 1, used < columns))
+    return found
+
+def check(n, kernel, stride, padding, dilation, ceil, count, sizes, dtype, at):
+    x = torch.randn(1, 2, *sizes).to(dtype)
+    x.view(-1)[int(at * x.numel())] = float("nan")
+    if all(d * (k - 1) < size + 2 * p for size, k, p, d in zip(sizes, kernel, padding, dilation)):
+        right = getattr(torch.nn.functional, f"max_pool{n}d")(x, kernel, stride, padding, dilation, ceil)
+        made = pooling.max_pool(x, kernel, stride, padding, dilation, ceil)
+        torch.testing.assert_close(made, right, equal_nan=True, rtol=0, atol=0)
+    if all(k <= size for size, k in zip(sizes, kernel)):
+        right = getattr(torch.nn.functional, f"avg_pool{n}d")(x.float(), kernel, stride, padding, ceil, count)
+        made = pooling.average_pool(x, kernel, stride, padding, ceil, count, None)
+        torch.testing.assert_close(made, right.to(dtype), equal_nan=True)
+
+torch.manual_seed(0)
+pooling.piece = noted
+for n, kernel, stride, padding, dilation, ceil, count in [
+    (1, [8], [1], [4], [1], False, True),
+    (1, [3], [2], [1], [3], True, False),
+    (1, [5], [12], [2], [2], True, False),         # windows apart
+    (2, [4, 4], [1, 1], [1, 1], [1, 1], False, True),
+    (2, [3, 2], [2, 3], [1, 0], [2, 1], True, True),
+    (2, [3, 5], [2, 2], [1, 2], [1, 1], True, False),
+    (2, [6, 6], [1, 1], [3, 3], [1, 1], False, False),  # more than 32 loads
+    (2, [1, 40], [1, 1], [0, 20], [1, 1], False, True),  # too long a window to be put together of vectors
+    (3, [2, 3, 3], [1, 2, 1], [1, 1, 0], [1, 2, 1], False, True),
+    (3, [3, 3, 3], [2, 2, 2], [1, 1, 1], [1, 1, 1], True, False),
+]:
+    for sizes in ([6, 7, 9], [3, 4, 140]) if n > 1 else ([600], [601]):
+        check(n, kernel, stride, padding, dilation, ceil, count, sizes[-n:], torch.float32, 0.3)
+draw = Random(1)
+for _ in range(12):
+    n = draw.choice((1, 2, 3))
+    kernel = [draw.choice((1, 2, 3, 4, 5, 7)) for _ in range(n)]
+    sizes = [draw.randint(1, 8) for _ in range(n - 1)] + [draw.choice((7, 16, 24, 33, 128, 264))]
+    stride = [draw.choice((1, 1, 2, 3, 4, 9)) for _ in range(n)]
+    padding, dilation = [draw.randint(0, k // 2) for k in kernel], [draw.choice((1, 1, 2, 3)) for _ in range(n)]
+    kinds = draw.choice((torch.float32, torch.bfloat16, torch.float16))
+    check(n, kernel, stride, padding, dilation, draw.random() < 0.5, draw.random() < 0.5, sizes, kinds, draw.random())
+x = torch.randn(1, 2, 6, 6)
+right = torch.nn.functional.avg_pool2d(x, 3, 2, 1, divisor_override=5)
+torch.testing.assert_close(pooling.average_pool(x, [3, 3], [2, 2], [1, 1], False, True, 5), right)
+below = torch.full((1, 1, 16), float("-inf"))
+assert pooling.max_pool(below, [3], [1], [1], [1], False).equal(below)
+several = {(True, False, False), (True, False, True), (False, False, False), (False, False, True), (False, True, False)}
+assert several <= forms, forms
+print("right")
+"""
 
 
-@pytest.mark.skipif(OLD, reason="the interpreter of Triton 3.6 takes no tensor as a bound of range")
-@pytest.mark.parametrize("program", [TRANSPOSED, PLAIN], ids=["transposed", "plain"])
-def test_a_convolution_gives_what_pytorch_gives(program):
+NOT_OLD = pytest.mark.skipif(OLD, reason="the interpreter of Triton 3.6 takes no tensor as a bound of range")
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        pytest.param(TRANSPOSED, id="transposed", marks=NOT_OLD),
+        pytest.param(PLAIN, id="plain", marks=NOT_OLD),
+        pytest.param(POOLED, id="pooled"),
+    ],
+)
+def test_a_template_gives_what_pytorch_gives(program):
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "right", done.stderr[-2000:]
+
+
+@pytest.mark.parametrize("width", [40, 41, 1000])
+def test_pooling_loads_rows_in_vectors_of_16_bytes_where_they_consist_of_such(width, tmp_path):
+    template = (ROOT / "kopt/seed/templates/pooling.py").read_text()
+    source = template + CALL.format(call="max_pool(x, [3, 3], [1, 1], [1, 1], [1, 1], False)")
+    sizes = {"N": 2, "C": 3, "H": 9, "W": width}
+    given = problem("pool", source, "x", "torch.randn(N, C, H, W)", "functional.max_pool2d(x, 3, 1, 1)", sizes)
+    device = Device(**yaml.safe_load((ROOT / "config/devices/h200.yaml").read_text()))
+    store = Store(tmp_path)
+    ((_, built),) = build_all([BuildJob(kernel=given.seed, problem=given, device=device)], store=store, workers=1)
+    assert isinstance(built, Built), built
+    (launch,) = built.workloads[0].launches
+    assert wide_load_share(store.text("ptx", launch.ptx, ".ptx")) == (1.0 if width % 8 == 0 else 0.0)
