@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Callable
 from types import TracebackType
 
 TORCH = ("problem", "device", "baseline", "compile", "evaluate", "rank", "profile", "outcome")
@@ -44,7 +43,7 @@ def _serve(words: list[str]) -> list[str]:
     from kopt.warm.parent import serve
 
     packages = ("kopt.stages", "kopt.backends")
-    return serve(words, packages=packages, left_out=("by_model",), load_torch=_load_torch, later=_later())
+    return serve(words, packages=packages, left_out=("by_model",), load_torch=_load_torch, later=(_load_for_builds,))
 
 
 def _load_torch() -> None:
@@ -58,22 +57,11 @@ def _load_torch() -> None:
     hash_compiler()
 
 
-def _later() -> list[Callable[[], None]]:
-    """List what loads modules of torch that some jobs use: those that build, and with a GPU those with baselines."""
-    loads = [_load_for_builds]
-    return [*loads, _load_compiler] if os.path.exists("/dev/nvidiactl") else loads
-
-
 def _load_for_builds() -> None:
+    """Load what jobs with torch import that build; torch's compiler is left out, whose import opens a GPU."""
     from kopt.device.build.build import load_modules
 
     load_modules()
-
-
-def _load_compiler() -> None:
-    from kopt.device.baselines.compiler import load_compiler
-
-    load_compiler()
 
 
 def _run(words: list[str]) -> None:
