@@ -43,7 +43,7 @@ def _serve(words: list[str]) -> list[str]:
     from kopt.warm.parent import serve
 
     packages = ("kopt.stages", "kopt.backends")
-    return serve(words, packages=packages, left_out=("by_model",), load_torch=_load_torch, later=(_load_for_builds,))
+    return serve(words, packages=packages, left_out=("by_model",), load_torch=_load_torch)
 
 
 def _load_torch() -> None:
@@ -55,13 +55,6 @@ def _load_torch() -> None:
     from kopt.device.build.build import hash_compiler
 
     hash_compiler()
-
-
-def _load_for_builds() -> None:
-    """Load what jobs with torch import that build; torch's compiler is left out, whose import opens a GPU."""
-    from kopt.device.build.build import load_modules
-
-    load_modules()
 
 
 def _run(words: list[str]) -> None:

@@ -1,8 +1,7 @@
 """Import once what jobs need, listen, and fork: the parent reads no request, so that it never holds one.
 
-    the light parent ── keeper ── job              one keeper and one job for each request
-        the heavy parent ── keeper ── job          begun by the first request that needs torch
-            its successor ── keeper ── job         begun while nobody asks, to load more, and then serve in its place
+    the light parent ── keeper ── job          one keeper and one job for each request
+        the heavy parent ── keeper ── job      begun by the first request that needs torch
 
 A parent ends when nobody has asked for a while, and when a file that it has imported has changed.
 """
@@ -19,7 +18,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from kopt.sandbox.cage import die_with_parent, erase_initial_memory
 from kopt.sandbox.environment import cuda_is_initialised
@@ -31,8 +30,6 @@ from kopt.warm.wire import peer
 
 IDLE_S = 180.0
 """Time without a request and without a job after which a parent ends, s."""
-QUIET_S = 0.05
-"""Time without a request after which the heavy parent begins its successor, s."""
 PAUSE_S = 0.1
 """Pause before another try where the system has no room for a connection, s."""
 
@@ -56,9 +53,8 @@ class State:
 
 
 def serve(
-    words: Iterable[str], *, packages: Sequence[str], left_out: Sequence[str], load_torch: Callable[[], None],
-    later: Sequence[Callable[[], None]] = (),
-) -> list[str]:  # fmt: skip
+    words: Iterable[str], *, packages: Sequence[str], left_out: Sequence[str], load_torch: Callable[[], None]
+) -> list[str]:
     """Serve requests; return, in the fork that is to run a job, the job's words, and never in the parent.
 
     Args:
@@ -66,7 +62,6 @@ def serve(
         packages: packages all of whose modules the light parent imports.
         left_out: parts of the names of modules of `packages` that no parent imports.
         load_torch: loads what the heavy parent has beside, without CUDA.
-        later: load what some jobs of the heavy parent import; each does so in a successor of the one before.
     """
     folder, name, *numbers = words
     listeners = [socket.socket(fileno=int(number)) for number in numbers[: len(place.TIERS)]]
@@ -91,7 +86,7 @@ def serve(
     _import_light(packages, left_out)
     added = {name: value for name, value in os.environ.items() if before.get(name) != value}
     state = State(folder, name, os.getpid(), lock, Files.imported(begun), added, place.restrictions("self"), comm)
-    return _Light(state, (load_torch, *later), *listeners).serve()
+    return _Light(state, load_torch, *listeners).serve()
 
 
 def _import_light(packages: Sequence[str], left_out: Sequence[str]) -> None:
@@ -147,13 +142,9 @@ class _Parent:
                 listener.close()
                 for other in others:
                     other.close()
-                self._leave()
                 return keep(connection, self._state, parent)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
         return None
-
-    def _leave(self) -> None:
-        """Close, in a fork that serves nobody, what only this process needs."""
 
     def _may_ask(self, connection: socket.socket) -> bool:
         """Return whether a client is this user's and restricted as this process is; a caged process is more so.
@@ -169,10 +160,10 @@ class _Parent:
 
 class _Light(_Parent):
     def __init__(
-        self, state: State, loads: Sequence[Callable[[], None]], listener: socket.socket, torch: socket.socket
+        self, state: State, load_torch: Callable[[], None], listener: socket.socket, torch: socket.socket
     ) -> None:
         super().__init__(state)
-        self._loads, self._listener = loads, listener
+        self._load_torch, self._listener = load_torch, listener
         self._torch: socket.socket | None = torch
         self._heavy, self._heavy_pid = -1, 0
 
@@ -194,10 +185,6 @@ class _Light(_Parent):
             if words is not None:
                 return words
 
-    def _leave(self) -> None:
-        if self._heavy >= 0:
-            os.close(self._heavy)
-
     def _watched(self) -> list[int | socket.socket]:
         """Return what tells of the heavy parent: its end, or a request for it."""
         if self._heavy >= 0:
@@ -216,7 +203,7 @@ class _Light(_Parent):
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             die_with_parent(parent)
             self._listener.close()
-            return _Heavy(self._state, self._loads, self._torch).serve()
+            return _Heavy(self._state, self._load_torch, self._torch).serve()
         if pid is not None:
             try:
                 self._heavy, self._heavy_pid = os.pidfd_open(pid), pid
@@ -241,104 +228,29 @@ class _Light(_Parent):
 
 
 class _Heavy(_Parent):
-    """Load torch and fork; while nobody asks, fork a successor that loads more, and let it serve once it has."""
-
-    def __init__(self, state: State, loads: Sequence[Callable[[], None]], listener: socket.socket) -> None:
+    def __init__(self, state: State, load_torch: Callable[[], None], listener: socket.socket) -> None:
         super().__init__(state)
-        self._next, *self._later = loads
-        self._listener = listener
-        self._successor, self._successor_pid, self._news = -1, 0, -1
-        self._replaced = False
+        self._load_torch, self._listener = load_torch, listener
 
     def serve(self) -> list[str]:
-        self._load()
-        return self._listen()
-
-    def _listen(self) -> list[str]:
-        while True:
-            begins = bool(self._later) and self._successor < 0
-            watched: list[int | socket.socket] = [one for one in (self._successor, self._news) if one >= 0]
-            watched += [] if self._replaced else [self._listener]
-            ready, _, _ = select.select(watched, [], [], QUIET_S if begins else IDLE_S)
-            words = None
-            if self._news in ready:
-                self._hear()
-            elif self._successor in ready:
-                self._successor_ended()
-            elif self._listener in ready:
-                words = self._answer(self._listener)
-            elif begins:
-                words = self._begin_successor()
-            elif not _reap(self._successor_pid):
-                os._exit(0)
-            if words is not None:
-                return words
-
-    def _load(self) -> None:
-        """Load what this process is to load.
-
-        Raises:
-            RuntimeError: this has used CUDA, or started a thread.
-        """
         begun, before = time.time_ns(), dict(os.environ)
-        self._next()
+        self._load_torch()
         if cuda_is_initialised():
             raise RuntimeError("an import has used CUDA, which no fork could use then")
         _settle()
-        state = self._state
         added = {name: value for name, value in os.environ.items() if before.get(name) != value}
-        files, added = Files.imported(begun, state.files), {**state.added, **added}
-        self._state = replace(state, files=files, added=added)
-
-    def _begin_successor(self) -> list[str] | None:
-        """Fork the successor; returns words in the fork of that one that is a job.
-
-        A successor that cannot be forked, or fails, costs nothing: this process goes on serving.
-        """
-        parent, (news, told) = os.getpid(), os.pipe()
-        pid = _fork()
-        if pid == 0:
-            os.close(news)
-            try:
-                die_with_parent(parent)
-                successor = type(self)(self._state, self._later, self._listener)
-                successor._load()
-                os.write(told, b"serves")
-            except BaseException:  # noqa: BLE001 - whatever an import may raise
-                os._exit(1)
-            os.close(told)
-            return successor._listen()
-        os.close(told)
-        self._later, self._news = [], news
-        if pid is not None:
-            try:
-                self._successor, self._successor_pid = os.pidfd_open(pid), pid
-                return None
-            except OSError:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
-        self._hear()
-        return None
-
-    def _hear(self) -> None:
-        """Hear that the successor serves, or that it does not."""
-        self._replaced = bool(os.read(self._news, 16))
-        os.close(self._news)
-        self._news = -1
-
-    def _successor_ended(self) -> None:
-        """Serve again, or end, where no job lives, after a successor that nobody has asked for a while."""
-        _, status = os.waitpid(self._successor_pid, 0)
-        os.close(self._successor)
-        was, self._replaced = self._replaced, False
-        self._successor, self._successor_pid = -1, 0
-        if was and not status and not _reap(0):
-            os._exit(0)
-
-    def _leave(self) -> None:
-        for number in (self._successor, self._news):
-            if number >= 0:
-                os.close(number)
+        state = self._state
+        self._state = State(
+            state.folder, state.name, state.light, state.lock, Files.imported(begun, state.files),
+            {**state.added, **added},
+            state.restrictions, state.comm,
+        )  # fmt: skip
+        while True:
+            ready, _, _ = select.select([self._listener], [], [], IDLE_S)
+            if not (_reap(0) or ready):
+                os._exit(0)
+            if (words := self._answer(self._listener)) is not None:
+                return words
 
 
 def _accept(listener: socket.socket) -> socket.socket | None:

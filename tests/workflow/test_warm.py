@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import pytest
@@ -82,20 +81,6 @@ def test_a_job_that_builds_is_forked_from_a_parent_with_torch_and_could_fork_a_j
     finally:
         jobs.environ["KOPT_WARM"] = "light"
     assert (out, err) == ("['kopt.device.build.build', 'torch', 'triton'] 1 1 False\n", "")
-
-
-def test_a_parent_with_torch_loads_what_builds_import_while_nobody_asks(jobs):
-    jobs.environ["KOPT_WARM"] = "torch"
-    try:
-        for _ in range(100):
-            job = jobs.start("import sys; print('torch._dynamo' in sys.modules)", name="compile")
-            told = job.communicate()
-            if told == ("True\n", ""):
-                break
-            time.sleep(0.3)
-    finally:
-        jobs.environ["KOPT_WARM"] = "light"
-    assert told == ("True\n", "")
 
 
 def test_a_job_is_forked_from_the_parent(jobs):

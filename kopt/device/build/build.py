@@ -26,7 +26,6 @@ from kopt.model.device import Device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
 from kopt.sandbox.cage import Limits
-from kopt.sandbox.environment import NO_CUDA_CALL, environment_set
 from kopt.sandbox.pipe import Malformed, Report
 from kopt.sandbox.pool import Outcome, Raised, Returned, TimedOut, run_forked
 from kopt.sandbox.reply import check_digests, pack, unpack
@@ -91,20 +90,13 @@ def build_all(
 @cache
 def warm_up(arch: int) -> None:
     """Warm up before forking, in seconds: Triton hashes its own sources, a first fake tensor loads half of torch."""
-    load_modules()
+    import triton.experimental.gluon
+    import triton.language.extra.libdevice  # noqa: F401
+
     hash_compiler(arch)
     with FakeTensorMode(), torch.no_grad():
         square = torch.empty(2, 2).uniform_()
         torch.nn.functional.softmax(square @ square, dim=-1).to(torch.bfloat16)
-
-
-def load_modules() -> None:
-    """Import what a build needs of Triton, and what torch imports for the first fake tensor; this uses no CUDA."""
-    import triton.experimental.gluon
-    import triton.language.extra.libdevice  # noqa: F401
-
-    with environment_set(NO_CUDA_CALL):
-        import torch._dynamo  # noqa: F401
 
 
 def hash_compiler(arch: int = 90) -> None:
