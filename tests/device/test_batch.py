@@ -98,6 +98,29 @@ def test_a_candidate_that_breaks_the_timer_is_not_asked_again_and_the_others_go_
     assert [place for name, place in asked if name == "two"] == [0, 2, 3, 1]
 
 
+def changing(culprit):
+    """Processes whose input sets a candidate changes: (name, place that it replays, place that it changes)."""
+    dirty = set()
+
+    def check(name, workload, place, ghost, *_):
+        dirty.update({culprit[2]} if (name, place) == culprit[:2] else ())
+        return True
+
+    def mutated(at):
+        changed = (0,) if at in dirty else ()
+        dirty.discard(at)
+        return changed
+
+    return ScriptedProcesses(timer={"check": check}, mutated=mutated)
+
+
+@pytest.mark.parametrize("culprit", [("bad", 0, 2), ("bad", 3, 0), ("bad", 1, 0), ("bad", 0, 0), ("bad", 3, 1)])
+@pytest.mark.parametrize("order", [("honest", "bad"), ("bad", "honest")])
+def test_who_changes_another_input_set_is_refused_and_not_who_notices(culprit, order):
+    verdicts = TimedBatch(changing(culprit), DRAWS, sheets()).admit(dict.fromkeys(order, NOTHING))
+    assert {name: verdict.phase for name, verdict in verdicts.items()} == {"bad": Phase.MUTATION}
+
+
 def test_only_sets_of_the_timed_distribution_are_timed_on():
     processes = ScriptedProcesses()
     TimedBatch(processes, DRAWS, sheets())

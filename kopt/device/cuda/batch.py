@@ -18,7 +18,7 @@ from kopt.device.reference.rejection import right_ghost_reason
 from kopt.errors import DeviceError, WorkerDied
 from kopt.model.build import Phase
 from kopt.model.problem import Problem
-from kopt.model.verdict import Incorrect, Verdict
+from kopt.model.verdict import Failed, Incorrect, Verdict
 from kopt.sandbox.service import CHECK_S, PREPARE_S, CallFailed, CallTimedOut, ServiceProcess
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,8 @@ class TimedBatch:
     def admit(self, candidates: Mapping[str, Recorded]) -> dict[str, Verdict]:
         """Load candidates' programs and verify their replays: input set by input set, each for all candidates.
 
-        So an expected output that is too large to be kept beside others is made once, and not once a candidate.
+        So expected outputs that are too large to be kept beside others are not made again for each candidate.  Where an
+        input has changed, each candidate is verified by itself, since the one that noticed need not have done it.
 
         Args:
             candidates: recorded calls by name.
@@ -115,6 +116,20 @@ class TimedBatch:
         Raises:
             WorkerDied, CallFailed: the referee broke, which is not a candidate's fault.
         """
+        verdicts = self._verified(candidates)
+        changed = any(isinstance(one, Failed) and one.phase is Phase.MUTATION for one in verdicts.values())
+        if not self._changed_argument() and not changed:
+            return verdicts
+        log.warning("an input changed while replays were verified: each candidate is verified by itself")
+        verdicts = {}
+        for name, recorded in candidates.items():
+            verdicts |= self._verified({name: recorded})
+            if (argument := self._changed_argument()) and name not in verdicts:
+                self.drop(name)
+                verdicts[name] = mutation(argument)
+        return verdicts
+
+    def _verified(self, candidates: Mapping[str, Recorded]) -> dict[str, Verdict]:
         verdicts: dict[str, Verdict] = {}
         for name, recorded in candidates.items():
             self._try(name, verdicts, partial(self._load, name, recorded))
@@ -127,6 +142,14 @@ class TimedBatch:
                     if name not in verdicts:
                         self._try(name, verdicts, partial(check, name))
         return verdicts
+
+    def _changed_argument(self) -> str:
+        """Return an argument of any input set that has changed and may not, else empty; all are made again."""
+        found = ""
+        for at, sheet in enumerate(self.sheets):
+            changed = self.processes.referee.call("mutated", at, seconds=CHECK_S)
+            found = found or forbidden_argument(sheet, changed)
+        return found
 
     def _try(self, name: str, verdicts: dict[str, Verdict], check: Callable[[], Verdict | None]) -> None:
         """Check a candidate; note its verdict, and do not load it again, when it fails or breaks the timer."""
@@ -283,19 +306,18 @@ class TimedBatch:
         self._loaded[name] = recorded
 
     def _check_ghost(self, name: str, workload: str) -> Verdict | None:
-        """Refuse a candidate whose output is right without its launches."""
-        if all(self._ghost_is_right(name, workload, fill) for fill in GHOST_FILLS):
-            return Incorrect(judge=JUDGE, reason=right_ghost_reason(self.processes.problem.seed.language))
-        return None
-
-    def _ghost_is_right(self, name: str, workload: str, fill: int) -> bool:
-        """Return whether the output is right without the launches, on memory whose bytes all have one value."""
-        self._timer.call("check", name, workload, 1, True, fill, seconds=CHECK_S)
+        """Refuse a candidate whose output is right without its launches, on memory whose bytes all have one value."""
         referee, at = self.processes.referee, self._draw_index(workload, 1)
-        referee.call("mutated", at, seconds=CHECK_S)
-        ghost = referee.call("judge", 0, at, seconds=PREPARE_S)
-        referee.call("fill_with_nan", 0, seconds=CHECK_S)
-        return bool(ghost.right)
+        for fill in GHOST_FILLS:
+            self._timer.call("check", name, workload, 1, True, fill, seconds=CHECK_S)
+            changed = referee.call("mutated", at, seconds=CHECK_S)
+            if argument := forbidden_argument(self.sheets[at], changed):
+                return mutation(argument)
+            ghost = referee.call("judge", 0, at, seconds=PREPARE_S)
+            referee.call("fill_with_nan", 0, seconds=CHECK_S)
+            if not ghost.right:
+                return None
+        return Incorrect(judge=JUDGE, reason=right_ghost_reason(self.processes.problem.seed.language))
 
     def _check_replay(self, name: str, workload: str, place: int) -> Verdict | None:
         """Verify the replay on new memory, on one input set."""
