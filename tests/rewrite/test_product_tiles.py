@@ -1,5 +1,6 @@
 """Tiles of products: what the model counts, and which moves know the tiles that descriptors bring."""
 
+import ast
 from dataclasses import replace
 from random import Random
 
@@ -13,7 +14,7 @@ from kopt.rewrite.source.module import TritonModule, parse
 from kopt.rewrite.transformation import RewriteFacts
 from kopt.rewrite.transformations.product_tiles import model_of
 from kopt.rewrite.transformations.products.descriptors import stand_ins
-from tests.rewrite import samples
+from tests.rewrite import more_samples, samples
 from tests.rewrite.judge import apply, judged
 
 SEED = samples.sources()["gemma3_swiglu"]
@@ -171,3 +172,34 @@ def test_a_design_by_descriptors_is_made_once():
     assert TRANSFORMATIONS["host_descriptors"].sites(launched_one, samples.facts())
     assert TRANSFORMATIONS["described_product"].sites(module(LARGE), samples.facts())
     assert not TRANSFORMATIONS["described_product"].sites(launched_one, samples.facts())
+
+
+EXACT = more_samples.EXACT
+
+
+@pytest.mark.parametrize("parameter", ["num_stages", "num_warps"])
+def test_a_tile_repeats_no_word_that_a_kernel_takes_itself(parameter):
+    source = EXACT.replace("BK: tl.constexpr", f"BK: tl.constexpr, {parameter}: tl.constexpr").replace(
+        "BK=16)", f"BK=16, {parameter}=2)"
+    )
+    for move in ("tile_shape", "split_float32"):
+        made = changes(move, source, samples.facts())
+        assert made
+        for each in made:
+            ast.parse(each)
+            assert each.count(f"{parameter}=") == 1
+
+
+def test_a_product_that_names_both_of_its_precisions_is_left_alone():
+    both = EXACT.replace("allow_tf32=ALLOW_TF32", "input_precision=None, allow_tf32=False")
+    assert changes("split_float32", both, samples.facts()) == []
+
+
+def test_only_products_in_float32_are_split():
+    assert changes("split_float32", EXACT.replace("= False", "= True"), samples.facts()) == []
+    passed = EXACT.replace("BK: tl.constexpr", "BK: tl.constexpr, PRECISION: tl.constexpr").replace(
+        "allow_tf32=ALLOW_TF32", "input_precision=PRECISION"
+    )
+    for word, splits in (('"ieee"', True), ('"tf32"', False)):
+        source = passed.replace("BK=16)", f"BK=16, PRECISION={word})")
+        assert bool(changes("split_float32", source, samples.facts())) is splits

@@ -116,7 +116,9 @@ def put_tile(
         options = {"num_warps": warps, "num_stages": stages}
         for name in options.keys() & each.options.keys():
             edits.replace(each.options[name].value, str(options[name]))
-        if missing := [f", {name}={number}" for name, number in options.items() if name not in each.options]:
+        taken = {*each.options, *each.arguments, *(parameter.name for parameter in constants[0].kernel.parameters)}
+        missing = [f", {name}={number}" for name, number in options.items() if name not in taken]
+        if missing and not each.opaque:
             edits.after(each.call.args[-1], "".join(missing))
 
 

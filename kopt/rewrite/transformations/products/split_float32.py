@@ -39,7 +39,12 @@ def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
 def _exact(module: TritonModule, kernel: Kernel) -> list[cst.Arg]:
     """Find the arguments by which products are computed in float32."""
     known = _constants(module, kernel)
-    return [arg for call in kernel.called("tl.dot") for arg in call.args if _says_float32(arg, known)]
+    return [
+        arg
+        for call in kernel.called("tl.dot")
+        for arg in call.args
+        if _says_float32(arg, known) and sum(_chooses(other) for other in call.args) == 1
+    ]
 
 
 def _constants(module: TritonModule, kernel: Kernel) -> Mapping[str, str]:
@@ -54,8 +59,12 @@ def _constants(module: TritonModule, kernel: Kernel) -> Mapping[str, str]:
     return dict(alike) | {name: syntax.code(value) for name, value in pairs if names.count(name) == 1}
 
 
+def _chooses(arg: cst.Arg) -> bool:
+    return arg.keyword is not None and arg.keyword.value in OPTIONS
+
+
 def _says_float32(arg: cst.Arg, known: Mapping[str, str]) -> bool:
-    if arg.keyword is None or arg.keyword.value not in OPTIONS:
+    if arg.keyword is None or not _chooses(arg):
         return False
     text = syntax.code(arg.value)
     said = known.get(text, text)
