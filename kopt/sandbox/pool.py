@@ -94,8 +94,8 @@ def run_forked(
         workers: how many at a time.
         limits: limits of each child; the child's time begins anew when its message has been sent.
         message_for: makes the message for a task that asks (`Report.ask`).  It is called in this process, for the
-            first time when all running tasks have asked, and again whenever a task has ended.
-        ahead: further tasks at a time that may start, until each asks; `message_for` must keep them waiting.
+            first time when the first `workers` tasks have asked, and again whenever a task has ended.
+        ahead: tasks that run beside these, and that `message_for` keeps waiting until one of them has ended.
 
     Raises:
         ValueError: `workers` is less than 1.
@@ -113,7 +113,7 @@ def run_forked(
             while waiting and len(running) < workers + ahead:
                 index, task = waiting.pop()
                 running.append(start_child(index, task, limits, asks=message_for is not None))
-            asked = asked or all(child.asking for child in running)
+            asked = asked or all(child.asking for child in running[:workers])
             if message_for is not None and asked:
                 _send_messages(running, message_for, limits)
             done = _wait(running, limits)

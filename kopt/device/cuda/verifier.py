@@ -41,6 +41,8 @@ RESULT_BYTES = 64 << 20
 """Largest reply of a contestant."""
 DATA_BYTES = 24 << 30
 """Private memory of a contestant; CUDA maps several gigabytes that it does not touch."""
+WAITING_BYTES = 500 << 20
+"""Memory of the device that the CUDA context of a contestant takes."""
 
 
 Rebuild = Callable[[Kernel, Mapping[str, tuple[int, ...]]], frozenset[str]]
@@ -130,10 +132,10 @@ class Verifier:
         tasks = [contest(kernel, options, self._precompiled(name)) for name, kernel in kernels.items()]
         workers = min(workers, len(tasks))
         log.info("%d kernels to verify, %d at a time", len(tasks), workers)
-        slots, result = Slots(referee, workers), RoundResult({}, [])
+        ahead = min(self._ahead, len(tasks) - workers) if workers > 1 else 0
+        slots, result = Slots(referee, workers, ahead * WAITING_BYTES), RoundResult({}, [])
         ended = run_forked(
-            tasks, workers=workers, limits=self._limits, message_for=slots.message_for,
-            ahead=self._ahead if workers > 1 else 0,
+            tasks, workers=workers, limits=self._limits, message_for=slots.message_for, ahead=ahead
         )  # fmt: skip
         for at, outcome in ended:
             if workers > 1 and _is_starved(outcome):
