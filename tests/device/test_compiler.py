@@ -1,5 +1,6 @@
 """Compiling a baseline leaves Inductor's settings as they were; its caches are packed and unpacked whole."""
 
+import json
 import os
 import subprocess
 import sys
@@ -48,14 +49,24 @@ def test_a_package_that_is_cut_off_costs_the_caches_alone(tmp_path, caplog, end)
     assert "made again" in caplog.text
 
 
-def test_a_choice_that_was_tuned_before_stays_for_the_next_process_and_a_new_one_is_kept(tmp_path):
+@pytest.mark.parametrize(
+    ("before", "written", "after"),
+    [
+        ({"warps": 8, "found_by_coordesc": True}, {"warps": 4, "found_by_coordesc": False}, "before"),
+        ({"warps": 8, "found_by_coordesc": False}, {"warps": 4, "found_by_coordesc": True}, "written"),
+        ({"warps": 8, "found_by_coordesc": True}, {"warps": 4, "found_by_coordesc": True}, "written"),
+        ("no JSON object", {"warps": 4}, "written"),
+    ],
+)
+def test_a_choice_of_coordinate_descent_stays_for_the_next_process(tmp_path, before, written, after):
     known, new = tmp_path / "inductor/ab/one.best_config", tmp_path / "inductor/ab/two.best_config"
     known.parent.mkdir(parents=True)
-    known.write_text("tuned by coordinate descent")
+    known.write_text(json.dumps(before))
     with compiling(Subject("max-autotune", "max-autotune", 0, str(tmp_path))):
-        known.write_text("tuned")
-        new.write_text("tuned here")
-    assert (known.read_text(), new.read_text()) == ("tuned by coordinate descent", "tuned here")
+        known.write_text(json.dumps(written))
+        new.write_text(json.dumps(written))
+    assert json.loads(known.read_text()) == (before if after == "before" else written)
+    assert json.loads(new.read_text()) == written
 
 
 PRINTING = """

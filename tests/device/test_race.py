@@ -39,6 +39,12 @@ def test_kernels_whose_calls_take_little_time_are_all_timed_to_the_end():
     assert set(batch.launches.values()) == {40}
 
 
+def test_what_the_calls_to_come_take_is_that_of_all_workloads():
+    race = ChunkRace(ScriptedBatch({"0": 1.0}), no_results(), Race(), lambda: COOL)
+    race.results.times.samples.update({"short": {"0": [0.05] * 5}, "long": {"0": [20.0] * 5}})
+    assert race._call_s("0") == pytest.approx(0.021, rel=0.05)
+
+
 def test_a_time_that_no_device_can_reach_is_refused():
     by_name = judged(ScriptedBatch({"0": 0.5, "1": 1.0}))
     assert by_name["0"].timing is None

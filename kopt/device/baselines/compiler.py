@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import io
+import json
 import logging
 import os
 import sys
@@ -88,10 +89,10 @@ def compiling(subject: Subject) -> Iterator[Callable[[Callable[..., Any]], Calla
 
 @contextmanager
 def _choices_kept(folder: Path) -> Iterator[None]:
-    """Leave the choices that were tuned before the block as they were, for the next process.
+    """Leave the choices of coordinate descent that were made before the block as they were, for the next process.
 
-    Inductor writes a choice that it has found tuned anew, without the mark that it was tuned by coordinate descent, so
-    that every other process would tune it again, for up to 14 s.
+    Inductor writes such a choice again without its mark, where it was timed beside others, so that every other process
+    would tune it again, for up to 14 s.
     """
     choices = {path: path.read_bytes() for path in (folder / INDUCTOR).rglob(f"*{CHOICE}")}
     try:
@@ -99,8 +100,16 @@ def _choices_kept(folder: Path) -> Iterator[None]:
     finally:
         for path, content in choices.items():
             with suppress(OSError):
-                if path.read_bytes() != content:
+                if _is_tuned(content) and not _is_tuned(path.read_bytes()):
                     path.write_bytes(content)
+
+
+def _is_tuned(choice: bytes) -> bool:
+    """Return whether a file of Inductor's says that its choice was tuned by coordinate descent."""
+    try:
+        return bool(json.loads(choice).get("found_by_coordesc"))
+    except (ValueError, AttributeError):
+        return False
 
 
 @contextmanager

@@ -25,8 +25,8 @@ log = logging.getLogger(__name__)
 
 AFFORDABLE_S = 1.0
 """Time that the calls to come may take for which no kernel is dropped: a dropped kernel has a rough time, s."""
-BETWEEN_MS = 0.2
-"""Rough time from one timed call to the next, in which the L2 cache is flushed, ms."""
+BETWEEN_MS = 0.5
+"""Rough time from one timed call to the next, in which memory is filled and the L2 cache flushed, ms."""
 
 
 class Race(Value):
@@ -111,10 +111,13 @@ class ChunkRace:
         """
         combined = {name: self.results.times.combined(name) for name in running if name in self.results.recorded}
         racing = {name: values for name, values in combined.items() if name != INCUMBENT}
-        left_ms = [calls * (median(values) + BETWEEN_MS) for values in racing.values()]
-        affordable = sum(total <= 1e3 * AFFORDABLE_S for total in accumulate(sorted(left_ms)))
+        affordable = sum(total <= AFFORDABLE_S for total in accumulate(sorted(calls * self._call_s(n) for n in racing)))
         staying = list(statistics.survivors(racing, keep=max(self.plan.keep, affordable))) if racing else []
         return [INCUMBENT] * (INCUMBENT in combined) + staying
+
+    def _call_s(self, name: str) -> float:
+        """Return the rough time that a call on each workload takes, s."""
+        return sum(median(times[name]) + BETWEEN_MS for times in self.results.times.samples.values()) / 1e3
 
     def _judged(self, name: str) -> JudgedKernel:
         if name in self.results.verdicts:
