@@ -151,6 +151,27 @@ def test_a_template_gives_what_pytorch_gives(program):
 
 
 @pytest.mark.parametrize("width", [40, 41, 1000])
+LONG = """
+import torch
+from kopt.seed.templates import pooling
+
+class Kernel:
+    def __getitem__(self, grid):
+        self.grid = grid
+        return lambda *arguments, **options: setattr(self, "rows", options["ROWS"])
+
+pooling.pool_kernel = Kernel()
+for kernel, stride, length in (8, 1, 8 << 20), (3, 2, 1 << 27), (400, 400, 1 << 26):
+    pooling.max_pool(torch.empty((1, length), device="meta"), [kernel], [stride], [0], [1], False)
+    print(len(pooling.pool_kernel.grid), pooling.pool_kernel.grid[0] > 65535, pooling.pool_kernel.rows)
+"""
+
+
+def test_the_pieces_of_a_long_row_are_counted_on_the_first_axis_of_the_grid_and_one_row_takes_one_row():
+    done = subprocess.run([sys.executable, "-c", LONG], capture_output=True, text=True, check=True)
+    assert done.stdout == "1 True 1\n" * 3
+
+
 def test_pooling_loads_rows_in_vectors_of_16_bytes_where_they_consist_of_such(width, tmp_path):
     template = (ROOT / "kopt/seed/templates/pooling.py").read_text()
     source = template + CALL.format(call="max_pool(x, [3, 3], [1, 1], [1, 1], [1, 1], False)")

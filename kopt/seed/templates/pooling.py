@@ -48,7 +48,7 @@ def slide(
 
 @triton.jit
 def pool_kernel(
-    x_ptr, output_ptr, rows, D, H, W, OD, OH, OW, KD: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr,
+    x_ptr, output_ptr, rows, pieces, D, H, W, OD, OH, OW, KD: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr,
     SD: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr, PD: tl.constexpr, PH: tl.constexpr, PW: tl.constexpr,
     LD: tl.constexpr, LH: tl.constexpr, LW: tl.constexpr, AVERAGE: tl.constexpr, COUNT_PADDING: tl.constexpr,
     DIVISOR: tl.constexpr, SPAN: tl.constexpr, HALO: tl.constexpr, TAPS: tl.constexpr, ROWS: tl.constexpr,
@@ -57,11 +57,12 @@ def pool_kernel(
     IDENTITY: tl.constexpr = 0.0 if AVERAGE else float("-inf")
     LOADS: tl.constexpr = KW if SPAN == 0 and TAPS == 1 else 1
     FEW: tl.constexpr = KD * KH * LOADS <= 32
-    row = tl.program_id(0) * ROWS + tl.arange(0, ROWS)
+    program = tl.program_id(0)
     if WIDE:
-        row = row.to(tl.int64)
+        program = program.to(tl.int64)
+    row = program // pieces * ROWS + tl.arange(0, ROWS)
     oh, od, plane = row % OH, row // OH % OD, row // (OH * OD)
-    first = tl.program_id(1) * USED
+    first = program % pieces * USED
     reach = tl.arange(0, WIDTH)
     if SPAN > 0:
         width = W // SPAN * SPAN
@@ -150,8 +151,10 @@ def pooled(x, kernel, stride, padding, dilation, ceil, average, count_padding, d
     rows = output.numel() // max(OW, 1)
     wide = max(output.numel(), x.numel()) >= 2**31 - 4096
     SPAN, HALO, TAPS, ROWS, WIDTH, COLUMNS, USED = piece(OW, W, KW, SW, PW, LW, x.element_size())
-    pool_kernel[(triton.cdiv(rows, ROWS), triton.cdiv(OW, USED))](
-        x, output, rows, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PH, PW, LD, LH, LW,
+    ROWS = min(ROWS, triton.next_power_of_2(max(rows, 1)))
+    pieces = triton.cdiv(OW, USED)
+    pool_kernel[(triton.cdiv(rows, ROWS) * pieces,)](
+        x, output, rows, pieces, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PH, PW, LD, LH, LW,
         AVERAGE=average, COUNT_PADDING=count_padding, DIVISOR=divisor, SPAN=SPAN, HALO=HALO, TAPS=TAPS, ROWS=ROWS,
         WIDTH=WIDTH, COLUMNS=COLUMNS, USED=USED, WIDE=wide, num_warps=2,
     )
