@@ -150,7 +150,6 @@ def test_a_template_gives_what_pytorch_gives(program):
     assert done.stdout.strip() == "right", done.stderr[-2000:]
 
 
-@pytest.mark.parametrize("width", [40, 41, 1000])
 LONG = """
 import torch
 from kopt.seed.templates import pooling
@@ -172,6 +171,7 @@ def test_the_pieces_of_a_long_row_are_counted_on_the_first_axis_of_the_grid_and_
     assert done.stdout == "1 True 1\n" * 3
 
 
+@pytest.mark.parametrize("width", [40, 41, 1000])
 def test_pooling_loads_rows_in_vectors_of_16_bytes_where_they_consist_of_such(width, tmp_path):
     template = (ROOT / "kopt/seed/templates/pooling.py").read_text()
     source = template + CALL.format(call="max_pool(x, [3, 3], [1, 1], [1, 1], [1, 1], False)")
