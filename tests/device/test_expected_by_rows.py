@@ -66,6 +66,23 @@ def test_a_case_that_is_judged_again_and_again_takes_the_room_of_others_and_case
     assert kept == [[3], [3], [3], [3], [4], [4], [4], [4]]
 
 
+def test_a_case_that_was_refused_once_and_is_kept_now_takes_no_room_of_others(monkeypatch):
+    draws = [Draw(SCALE.small[0], "normal", seed) for seed in (3, 4)]
+    cases = [make_case(SCALE, draw) for draw in draws]
+    outputs = [run_reference(SCALE, case).tensors for case in cases]
+    size = expected_by_rows.kept_size([outputs[0][0].numel()])
+    monkeypatch.setattr(expected_by_rows, "HOST_BYTES", 0)
+    monkeypatch.setattr(expected_by_rows, "KEPT_BYTES", size)
+    expected = ExpectedOutputs(SCALE)
+    for at in (0, 1):
+        expected.judge(cases[at], draws[at], outputs[at])
+    monkeypatch.setattr(expected_by_rows, "KEPT_BYTES", 2 * size)
+    expected._granted.clear()
+    for at in (0, 1, 1):
+        assert expected.judge(cases[at], draws[at], outputs[at]).right
+    assert {seed for *_, seed in expected._kept} == {3, 4}
+
+
 def test_what_a_wrong_result_was_compared_with_is_kept(monkeypatch):
     draw = Draw(SCALE.small[0], "normal", 3)
     case = make_case(SCALE, draw)

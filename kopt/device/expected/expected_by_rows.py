@@ -120,6 +120,7 @@ class ExpectedOutputs:
     def forget(self, draw: Draw) -> None:
         """Free what is kept of a draw: it is not judged again, or its inputs were not those of the draw."""
         self._forget_tensors(_name(draw))
+        self._refused.discard(_name(draw))
         for found in (self._allowances, self._plain, self._granted):
             for key in [key for key in found if key[0] == _name(draw)]:
                 del found[key]
@@ -199,6 +200,7 @@ class ExpectedOutputs:
                     whole = _joined(computed, result_contract(self._problem, case, eager))
                     computed = [(whole[0], _on_host(whole[1]) if size <= HOST_BYTES else whole[1])]
                 self._kept[name] = computed  # large ones stay in parts, which take less memory to be compared
+                self._refused.discard(name)
                 self._kept_bytes += size
                 self._forget_exact(name)
             yield part, compare_result(_values(tensors, part, expected), expected, draw)
