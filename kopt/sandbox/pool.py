@@ -82,7 +82,7 @@ MessageFor = Callable[[int], bytes | None]
 
 
 def run_forked(
-    tasks: Sequence[Task], *, workers: int, limits: Limits, message_for: MessageFor | None = None, ahead: int = 0
+    tasks: Sequence[Task], *, workers: int, limits: Limits, message_for: MessageFor | None = None
 ) -> Iterator[tuple[int, Outcome]]:
     """Run every task in a caged child, `workers` at a time; yield (index, outcome) as the tasks end.
 
@@ -94,8 +94,7 @@ def run_forked(
         workers: how many at a time.
         limits: limits of each child; the child's time begins anew when its message has been sent.
         message_for: makes the message for a task that asks (`Report.ask`).  It is called in this process, for the
-            first time when the first `workers` tasks have asked, and again whenever a task has ended.
-        ahead: tasks that run beside these, and that `message_for` keeps waiting until one of them has ended.
+            first time when all running tasks have asked, and again whenever a task has ended.
 
     Raises:
         ValueError: `workers` is less than 1.
@@ -110,10 +109,10 @@ def run_forked(
     counted_at, asked = time.monotonic(), False
     try:
         while waiting or running:
-            while waiting and len(running) < workers + ahead:
+            while waiting and len(running) < workers:
                 index, task = waiting.pop()
                 running.append(start_child(index, task, limits, asks=message_for is not None))
-            asked = asked or all(child.asking for child in running[:workers])
+            asked = asked or all(child.asking for child in running)
             if message_for is not None and asked:
                 _send_messages(running, message_for, limits)
             done = _wait(running, limits)

@@ -81,10 +81,10 @@ class ScriptedReferee:
     def call(self, method, *arguments, seconds):
         return getattr(self, method)(*arguments)
 
-    def slots(self, most, reserved_bytes):
+    def slots(self, most):
         return [[Sheet(draw.workload, (), {}) for draw in self.draws] for _ in range(min(most, 2))]
 
-    def memory_share(self, slots, reserved_bytes):
+    def memory_share(self, slots):
         return 0.5
 
     def contract(self, at):

@@ -92,35 +92,6 @@ def test_a_task_without_a_message_waits_until_another_has_ended():
     assert sorted(results, key=lambda result: result[0]) == [(index, Returned(b"the only slot")) for index in range(4)]
 
 
-def test_tasks_ahead_start_beside_the_first_ones_which_do_not_wait_for_them():
-    shared = mmap.mmap(-1, 5)  # which task has begun, and whether a message was made
-
-    def comes(place):
-        return any(shared[place] or time.sleep(0.01) for _ in range(1000))
-
-    def task(index, report):
-        shared[index] = 1
-        if 0 < index < 3:  # it asks once the first one has its message
-            assert comes(4)
-        report.ask()
-        assert comes(min(index + 2, 3))  # two further tasks have begun before this one ends
-        return b"done"
-
-    free = [True]
-
-    def message_for(_):
-        shared[4] = 1
-        now, free[0] = free[0], False
-        return b"now" if now else None
-
-    results = []
-    tasks = [partial(task, index) for index in range(4)]
-    for index, outcome in run_forked(tasks, workers=1, limits=QUICK, message_for=message_for, ahead=2):
-        results.append((index, outcome))
-        free[:] = [True]
-    assert results == [(index, Returned(b"done")) for index in range(4)]
-
-
 def test_waiting_for_a_message_does_not_count_against_the_limit():
     def slow(_):
         time.sleep(1.5)

@@ -26,7 +26,7 @@ from kopt.device.cuda.judge_processes import JudgeProcesses
 from kopt.device.cuda.race import ChunkRace, JudgedKernel, Race
 from kopt.device.cuda.times import INCUMBENT, Times
 from kopt.device.cuda.verdicts import VerificationOutcome
-from kopt.device.cuda.verifier import WAITING_BYTES, Verifier
+from kopt.device.cuda.verifier import Verifier
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.device.hardware.nvml import Clocks
 from kopt.model.base import Value
@@ -41,8 +41,6 @@ log = logging.getLogger(__name__)
 
 LIMITS = Limits(wall_s=90.0)
 """Default limits of one contestant."""
-AHEAD_SHARE = 0.05
-"""Share of the device's memory for contestants that wait for a slot."""
 
 
 class CudaJob(Value):
@@ -180,7 +178,6 @@ def _verified(
     verifier = Verifier(
         processes, seed=seed, workers=workers, limits=limits, compiled=context.compiled(jobs),
         rebuild=lambda kernel, addresses: context.rebuilt(processes.problem, kernel, addresses, limits.wall_s),
-        ahead=min(workers, int(AHEAD_SHARE * context.gpu.device.memory_bytes / WAITING_BYTES)),
     )  # fmt: skip
     return verifier.verify({name: job.kernel for name, job in jobs.items()})
 

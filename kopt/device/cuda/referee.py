@@ -158,16 +158,12 @@ class Referee:
         self.clear()
         self._input_sets = [self._input_set(draw) for draw in draws]
 
-    def slots(self, most: int, reserved_bytes: int = 0) -> list[list[Sheet]]:
+    def slots(self, most: int) -> list[list[Sheet]]:
         """Make slots: for each slot the sheets of all draws, with outputs of its own.
 
         The number of slots is limited by the memory that the device has now; it is at least one and at most `most`.
-
-        Args:
-            most: largest number of slots.
-            reserved_bytes: memory that contestants without a slot may take.
         """
-        slots = max(1, min(most, self._room(reserved_bytes)))
+        slots = max(1, min(most, self._room()))
         self._outputs = {slot: [self._new_outputs(inputs) for inputs in self._input_sets] for slot in range(slots)}
         return [
             [
@@ -245,10 +241,10 @@ class Referee:
             self._refill(inputs)
             inputs.checksums = self._checksums_of(inputs.owned)
 
-    def memory_share(self, slots: int, reserved_bytes: int = 0) -> float:
+    def memory_share(self, slots: int) -> float:
         """Return the share of the device's memory, 0 to 1, for each of so many contestants at a time."""
         free, total = _memory()
-        return max(0.01, (free - self._reserved() - reserved_bytes) / total / slots)
+        return max(0.01, (free - self._reserved()) / total / slots)
 
     def health(self) -> bool:
         """Return whether the device still computes."""
@@ -300,14 +296,14 @@ class Referee:
     def _checksums_of(self, owned: Sequence[Owned]) -> tuple[int, ...]:
         return self._checksums(memory.tensor for memory in owned)
 
-    def _room(self, reserved_bytes: int) -> int:
+    def _room(self) -> int:
         """Return how many contestants, whose contexts exist already, fit into the device's memory."""
         free, _ = _memory()
         workloads = {inputs.draw.workload.name for inputs in self._input_sets}
         outputs = {name: _bytes(self._contracts[name].tensors) for name in workloads}
         written = sum(outputs[inputs.draw.workload.name] for inputs in self._input_sets)
         private = sum(int(PRIVATE * self._bytes[name]) + outputs[name] for name in workloads)
-        return int((USABLE * free - self._reserved() - reserved_bytes) // (written + private + CONTEXT_BYTES))
+        return int((USABLE * free - self._reserved()) // (written + private + CONTEXT_BYTES))
 
     def _reserved(self) -> int:
         """Return the memory that expected outputs may still take, made and kept, bytes."""

@@ -158,8 +158,6 @@ class Slots:
     referee: ServiceProcess
     most: int
     """Largest number of slots."""
-    reserved_bytes: int = 0
-    """Memory of the device that contestants without a slot may take."""
     _free: list[Slot] = field(default_factory=list)
     _held: dict[int, Slot] = field(default_factory=dict)
     _memory_share: float = 0.0
@@ -172,9 +170,9 @@ class Slots:
     def message_for(self, contestant: int) -> bytes | None:
         """Assign a slot to a contestant and return its `Assignment`, pickled; None when no slot is free."""
         if not self.count:
-            made = self.referee.call("slots", self.most, self.reserved_bytes, seconds=PREPARE_S)
+            made = self.referee.call("slots", self.most, seconds=PREPARE_S)
             self._free = [Slot(number, sheets) for number, sheets in enumerate(made)]
-            self._memory_share = self.referee.call("memory_share", self.count, self.reserved_bytes, seconds=CHECK_S)
+            self._memory_share = self.referee.call("memory_share", self.count, seconds=CHECK_S)
         if not self._free:
             return None
         self._held[contestant] = self._free.pop(0)

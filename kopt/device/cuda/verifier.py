@@ -41,8 +41,6 @@ RESULT_BYTES = 64 << 20
 """Largest reply of a contestant."""
 DATA_BYTES = 24 << 30
 """Private memory of a contestant; CUDA maps several gigabytes that it does not touch."""
-WAITING_BYTES = 500 << 20
-"""Memory of the device that the CUDA context of a contestant takes."""
 
 
 Rebuild = Callable[[Kernel, Mapping[str, tuple[int, ...]]], frozenset[str]]
@@ -71,7 +69,6 @@ class Verifier:
         limits: Limits,
         compiled: Mapping[str, Compiled] | None = None,
         rebuild: Rebuild = lambda kernel, addresses: frozenset(),
-        ahead: int = 0,
     ) -> None:
         """Take options.
 
@@ -82,7 +79,6 @@ class Verifier:
             limits: limits of one contestant.
             compiled: builds of the CPU stage by the name of their kernel; such a kernel may launch nothing else.
             rebuild: compiles a kernel for the addresses of its arguments, which its build may depend on.
-            ahead: further contestants at a time, which have their CUDA contexts and wait for a slot.
         """
         self._processes = processes
         self._seed = seed
@@ -90,7 +86,6 @@ class Verifier:
         self._limits = dataclasses.replace(limits, gpu=True, data_bytes=DATA_BYTES, result_bytes=RESULT_BYTES)
         self._compiled = compiled or {}
         self._rebuild = rebuild
-        self._ahead = ahead
         self._contracts: dict[str, ResultContract] = {}
 
     def verify(self, kernels: Mapping[str, Kernel]) -> dict[str, VerificationOutcome]:
@@ -132,12 +127,8 @@ class Verifier:
         tasks = [contest(kernel, options, self._precompiled(name)) for name, kernel in kernels.items()]
         workers = min(workers, len(tasks))
         log.info("%d kernels to verify, %d at a time", len(tasks), workers)
-        ahead = min(self._ahead, len(tasks) - workers) if workers > 1 else 0
-        slots, result = Slots(referee, workers, ahead * WAITING_BYTES), RoundResult({}, [])
-        ended = run_forked(
-            tasks, workers=workers, limits=self._limits, message_for=slots.message_for, ahead=ahead
-        )  # fmt: skip
-        for at, outcome in ended:
+        slots, result = Slots(referee, workers), RoundResult({}, [])
+        for at, outcome in run_forked(tasks, workers=workers, limits=self._limits, message_for=slots.message_for):
             if workers > 1 and _is_starved(outcome):
                 result.starved.append(names[at])
             else:
