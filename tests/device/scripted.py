@@ -127,7 +127,7 @@ class ScriptedBatch:
     def verify_kept_output(self, name):
         return Incorrect(judge="cuda", reason="wrong later") if name in self.wrong_when_timed else None
 
-    def revive(self):
+    def revive(self, cause):
         pass
 
     def drop(self, name):

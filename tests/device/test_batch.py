@@ -98,6 +98,15 @@ def test_a_candidate_that_breaks_the_timer_is_not_asked_again_and_the_others_go_
     assert [place for name, place in asked if name == "two"] == [0, 2, 3, 1]
 
 
+@pytest.mark.parametrize(
+    ("reason", "released"), [("OutOfMemoryError: CUDA out of memory. Tried to allocate 8.00 GiB", 1), ("CUDA error", 0)]
+)
+def test_the_referee_frees_what_saves_time_where_memory_was_short(reason, released):
+    processes = ScriptedProcesses(timer={"check": CallFailed(reason, "the timer")})
+    assert admitted(processes) is not None
+    assert [method for method, *_ in processes.referee.asked].count("release") == released
+
+
 def changing(culprit):
     """Processes whose input sets a candidate changes: (name, place that it replays, place that it changes)."""
     dirty = set()

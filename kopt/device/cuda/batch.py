@@ -160,7 +160,7 @@ class TimedBatch:
             if referee.pid == 0 or (isinstance(error, CallFailed) and error.process == referee.name):
                 raise
             self.drop(name)
-            self.revive()
+            self.revive(error)
             verdict = _verdict_on(error)
         if verdict is not None:
             self.drop(name)
@@ -268,11 +268,16 @@ class TimedBatch:
                     return Incorrect(judge=JUDGE, reason=f"a timed call gave a wrong result: {comparison.reason}")
         return None
 
-    def revive(self) -> None:
-        """Replace a timer that broke by a fresh one, with all subjects loaded again and the inputs restored."""
+    def revive(self, cause: Exception) -> None:
+        """Replace a timer that broke by a fresh one, with all subjects loaded again and the inputs restored.
+
+        Args:
+            cause: what broke it: where memory was short, the referee frees what only saves time.
+        """
         self.processes.end_timing()
         self.processes.check_health()
-        self.processes.referee.call("release", seconds=CHECK_S)  # it may have been memory that was short
+        if "out of memory" in str(cause):
+            self.processes.referee.call("release", seconds=CHECK_S)
         self.processes.referee.call("restore", seconds=PREPARE_S)
         self._start()
         for name, recorded in list(self._loaded.items()):

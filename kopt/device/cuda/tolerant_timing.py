@@ -102,7 +102,7 @@ class TolerantTiming:
                 self.batch.add_baseline(Subject("eager", "eager"), PREPARE_S)
             except (WorkerDied, CallFailed) as error:
                 log.warning("no control for calls on new inputs: %s", error)
-                self.batch.revive()
+                self.batch.revive(error)
                 return ""
         return "eager"
 
@@ -114,7 +114,7 @@ class TolerantTiming:
             return self.batch.alternate(subjects, turn, keep=keep)
         except BROKEN as error:
             log.warning("timing on new inputs broke (%s): each subject alone", error)
-            self.batch.revive()
+            self.batch.revive(error)
         times: Turn = {}
         for name in subjects:
             try:
@@ -133,7 +133,7 @@ class TolerantTiming:
             except BROKEN as error:
                 log.warning("timing broke (%s): looking for the kernel that breaks it", error)
                 broke = error
-            self.batch.revive()
+            self.batch.revive(broke)
             names = self._without_culprit(names, launches, done, broke)
         return self._one_by_one(names, launches, done)
 
@@ -157,7 +157,7 @@ class TolerantTiming:
             self.batch.warm(names, self.warmup)
             self._timed(list(names), launches, done)
         except BROKEN as error:
-            self.batch.revive()
+            self.batch.revive(error)
             return error
         return None
 
@@ -189,7 +189,7 @@ class TolerantTiming:
             self.results.fail(name, mutation(error.argument))
         else:
             self.results.fail(name, failure(Phase.CRASH, "it broke the process that timed it"))
-        self.batch.revive()
+        self.batch.revive(error)
 
     def _timed(self, names: list[str], launches: int, done: int) -> Samples:
         """Time subjects side by side, again if heat or a hardware brake spoiled it."""
