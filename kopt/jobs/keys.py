@@ -7,7 +7,7 @@ from typing import ClassVar
 from kopt import artifact
 from kopt.model.device import Device, Toolchain
 from kopt.model.environment import Environment
-from kopt.model.problem import Problem, Workload
+from kopt.model.problem import Layout, Problem, Workload
 from kopt.store import Key
 
 
@@ -242,7 +242,9 @@ def build_target(device: Device) -> str:
 
 def _judged_on(problem: Problem, workloads: tuple[Workload, ...]) -> str:
     tolerance = problem.tolerance.model_dump() if problem.tolerance else None
-    return artifact.digest([_contract(problem, workloads), tolerance, problem.mutates])
+    rules = {name: rule.model_dump(mode="json") for name, rule in problem.inputs.items()}
+    ruled = [rules, problem.layout] if rules or problem.layout is not Layout.REFERENCE else []
+    return artifact.digest([_contract(problem, workloads), tolerance, problem.mutates, *ruled])
 
 
 def _contract(problem: Problem, workloads: tuple[Workload, ...]) -> str:

@@ -39,6 +39,16 @@ def copied(module: ModuleType, name: str) -> str:
     return "\n\n\n".join(["\n".join(lines), *copy.statements] if lines else copy.statements) + "\n"
 
 
+def _is_for_a_script(statement: ast.stmt) -> bool:
+    """Return whether a statement runs only where its module is run as a script."""
+    match statement:
+        case ast.If(
+            test=ast.Compare(left=ast.Name("__name__"), ops=[ast.Eq()], comparators=[ast.Constant("__main__")])
+        ):
+            return not statement.orelse
+    return False
+
+
 @dataclass
 class _Copy:
     """Statements copied so far, in an order in which they can run."""
@@ -55,8 +65,9 @@ class _Copy:
             return
         source = _source(module)
         tree = ast.parse(source)
-        binding = [statement for statement in tree.body if name in bound(statement)]
-        binding = binding or [statement for statement in tree.body if _star_has(module, statement, name)]
+        statements = [statement for statement in tree.body if not _is_for_a_script(statement)]
+        binding = [statement for statement in statements if name in bound(statement)]
+        binding = binding or [statement for statement in statements if _star_has(module, statement, name)]
         if not binding:
             return  # a builtin, or a name that is only bound while a function runs
         self.future |= any(isinstance(s, ast.ImportFrom) and s.module == "__future__" for s in tree.body)

@@ -7,7 +7,8 @@ import torch
 
 from kopt.device.reference.trial import try_sizes
 from kopt.errors import ProblemError
-from kopt.jobs.keys import build_contract, cuda_contract, verdict_contract
+from kopt.jobs.keys import build_contract, cuda_contract, timed_contract, verdict_contract
+from kopt.model.problem import InputRule, Keep, Layout
 from kopt.problem.function import Request, problem_of
 from kopt.problem.own_source import copied
 
@@ -174,11 +175,46 @@ def test_verdicts_of_kept_dtypes_are_others(package):
     assert "keep_dtypes" not in plain.model_dump(mode="json")  # digests in certificates stay what they were
 
 
+@pytest.mark.parametrize("ruled", [{"inputs": {"x": InputRule(keep=Keep.AS_GIVEN)}}, {"layout": Layout.ANY}])
+def test_verdicts_with_a_rule_of_the_problem_are_others_and_builds_the_same(package, ruled):
+    inputs = (X.format("float16"), W.format("float16"))
+    made = problem_of(Request(name="m", word=f"{package}.ops:product", inputs=inputs)).problem
+    plain = made.model_copy(update={"inputs": {}, "layout": Layout.REFERENCE})
+    other = plain.model_copy(update=ruled)
+    assert build_contract(other) == build_contract(plain)
+    for contract in (verdict_contract, cuda_contract, timed_contract):
+        assert contract(other) != contract(plain)
+
+
 def test_the_bound_of_an_index_shrinks_with_the_size_that_it_stands_for(package):
     inputs = ("torch.randn(256, 1000)", "torch.randint(0, 1000, (256,))", "reduction='none'")
     result = problem_of(Request(name="loss", word="torch.nn.functional:cross_entropy", inputs=inputs))
     assert "torch.randint(0, input_1, (input_0,))" in result.problem.reference
     assert "reduction='none'" in result.problem.reference
+
+
+SCRIPT = """import torch
+
+def main():
+    return scaled(torch.ones(2))
+
+if __name__ == "__main__":
+    scale = 3.0
+    print(main())
+
+scale = 2.0
+
+def scaled(x):
+    return x * scale
+"""
+
+
+def test_what_a_module_does_as_a_script_is_not_copied(tmp_path, monkeypatch):
+    (tmp_path / "scripted_ops.py").write_text(SCRIPT)
+    monkeypatch.syspath_prepend(tmp_path)
+    text = copied(import_module("scripted_ops"), "scaled")
+    assert "__main__" not in text
+    assert "scale = 2.0" in text
 
 
 INT4 = """import torch
