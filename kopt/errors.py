@@ -149,11 +149,19 @@ _WANTED = {
 Braces stand for values that pydantic reports with the error.
 """
 _CHOICES = ("literal_error", "enum")
+_PATTERNS = {
+    r"^[A-Za-z0-9_.-]*$": "may hold letters, digits, _ . and - alone",
+    r"^[A-Za-z0-9_.-]+$": "must be a name of letters, digits, _ . and -",
+    r"^[A-Za-z0-9_.]*$": "may hold letters, digits, _ and . alone",
+}
+"""Requirements in words by the pattern that a text must match."""
 
 
 def fault_in_words(fault: ErrorDetails) -> str:
     """Say what is wrong with a value that pydantic refused, without its place: `must be a whole number`."""
     words = _WANTED.get(fault["type"])
+    if fault["type"] == "string_pattern_mismatch":
+        words = _PATTERNS.get(fault.get("ctx", {}).get("pattern", ""))
     if words is None:
         return fault["msg"].removeprefix("Value error, ").removeprefix("Assertion failed, ")
     context: Mapping[str, Any] = fault.get("ctx", {})

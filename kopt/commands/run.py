@@ -127,6 +127,11 @@ def command(search: Search, environment: Mapping[str, str]) -> list[str]:
         ProblemError: there is no such problem.
         ConfigError: a word is no setting.
     """
+    if ".py:" in search.problem:
+        raise ConfigError(
+            f"{search.problem}: a function becomes a problem by `kopt new NAME --from {search.problem} --inputs ...`, "
+            "which `kopt run NAME` takes"
+        )
     found = folder.find(search.problem, ROOT / Config().problems)
     folder.check_file(found)
     found = found.resolve()

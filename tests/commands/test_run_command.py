@@ -103,6 +103,18 @@ def test_a_setting_that_cannot_be_is_said_before_snakemake_starts(capsys, word, 
     assert said in capsys.readouterr().err.splitlines()[-1]
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["softmax", "--name", "my run"], "run: may hold letters, digits, _ . and - alone"),
+        (["ops.py:gated"], "a function becomes a problem by `kopt new NAME --from ops.py:gated --inputs ...`"),
+    ],
+)
+def test_a_name_that_cannot_be_and_a_function_are_said_in_words(capsys, words, said):
+    assert cli.main(["run", *words]) == 2
+    assert said in capsys.readouterr().err.splitlines()[-1]
+
+
 def test_a_folder_of_a_problem_runs_from_anywhere(tmp_path, monkeypatch):
     (tmp_path / "mine").mkdir()
     for name in ("problem.py", "kernel.py", "problem.yaml"):
