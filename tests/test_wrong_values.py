@@ -6,7 +6,7 @@ import pytest
 from pydantic import BaseModel, Field, ValidationError
 
 from kopt.config import Config
-from kopt.errors import _WANTED, with_place
+from kopt.errors import _PATTERNS, _WANTED, with_place
 from kopt.load_config import explain
 
 
@@ -68,3 +68,14 @@ def test_the_kinds_of_fault_that_are_known_are_those_of_pydantic():
     from pydantic_core.core_schema import ErrorType
 
     assert set(_WANTED) <= set(get_args(ErrorType))
+
+
+def test_every_pattern_of_a_setting_is_told_in_words():
+    patterns = [
+        pattern
+        for field in Config.model_fields.values()
+        for one in field.metadata
+        if (pattern := getattr(one, "pattern", None))
+    ]
+    assert len(patterns) >= 3
+    assert set(patterns) <= set(_PATTERNS)

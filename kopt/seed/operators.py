@@ -224,8 +224,10 @@ def _max_pool(operators: Any, dimensions: int, inductor: Callable[..., Any] | No
 
 
 def _overlap(x: torch.Tensor, kernel: Sequence[int], stride: Sequence[int]) -> bool:
-    """Return whether windows share numbers, of a type that the template is exact for: TorchInductor reads a number
-    again for each window, and computes again what comes before."""
+    """Return whether windows have more elements than steps, and numbers of a type that the template is exact for.
+
+    TorchInductor reads a number again for each window that it lies in, and computes again what comes before.
+    """
     return x.dtype in (torch.float32, torch.bfloat16, torch.float16) and prod(kernel) > prod(stride)
 
 

@@ -133,12 +133,10 @@ class ExpectedOutputs:
 
     def _size(self, name: tuple[str, str, int]) -> int:
         """Return the bytes that are kept of a case."""
-        expected = sum(2 * one.output.nbytes for _, result in self._kept.get(name, ()) for one in result.tensors)
-        return expected + sum(map(_bytes, self._exact.get(name, {}).values()))
+        return _expected_bytes(self._kept.get(name, ())) + sum(map(_bytes, self._exact.get(name, {}).values()))
 
     def _forget_tensors(self, name: tuple[str, str, int]) -> None:
-        for _, expected in self._kept.pop(name, ()):
-            self._kept_bytes -= sum(2 * one.output.nbytes for one in expected.tensors)
+        self._kept_bytes -= _expected_bytes(self._kept.pop(name, ()))
         self._forget_exact(name)
 
     def _forget_exact(self, name: tuple[str, str, int]) -> None:
@@ -188,7 +186,7 @@ class ExpectedOutputs:
             expected = expected_result(self._problem, rows, given, sample, known)
             if all(one.allowance or not one.contract.dtype.is_floating_point for one in expected.tensors):
                 self._allowances[name, part] = [one.allowance for one in expected.tensors]
-            size += sum(2 * one.output.nbytes for one in expected.tensors)
+            size += _expected_bytes([(part, expected)])
             keep = self._kept_bytes + size <= max(KEPT_BYTES, self._most_bytes - self._exact_bytes)
             computed = [*computed, (part, _with_own(expected))] if keep else []
             if not keep:
@@ -252,6 +250,11 @@ def kept_size(elements: Iterable[int]) -> int:
         elements: number of elements of each tensor.
     """
     return 2 * 8 * sum(elements)
+
+
+def _expected_bytes(parts: Iterable[tuple[Part, ExpectedResult]]) -> int:
+    """Return the bytes that expected results take: the values, and as many for the allowed errors."""
+    return sum(2 * one.output.nbytes for _, result in parts for one in result.tensors)
 
 
 def _name(draw: Draw) -> tuple[str, str, int]:
