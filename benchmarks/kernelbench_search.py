@@ -6,7 +6,7 @@
 
 The files are taken as they are, without a kernel: a seed is made of the reference.  The sample is
 `random.Random(0).sample(sorted(files), 20)`.  With `--lanes` several searches run at a time, each with one visible GPU;
-more lanes than `CUDA_VISIBLE_DEVICES` names share GPUs, which their jobs lease in turn.  A search that `--seconds` cuts
+more lanes than there are visible GPUs share them: their jobs lease one in turn.  A search that `--seconds` cuts
 off has a row that says how far it came; the same call goes on with it, and reads what has ended.  The table has, for
 each problem, the best kernel's time, and the ratio of PyTorch's times to it with 95 % intervals: to `torch.compile`,
 and to the faster of eager and `torch.compile` with max-autotune; then geometric means, the share of problems in which
@@ -29,6 +29,8 @@ import threading
 import time
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from kopt.device.hardware.gpus import visible_gpus
 
 ROOT = Path(__file__).resolve().parent.parent
 BACK = re.compile(r"given back after ([\d.]+) s")
@@ -179,7 +181,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, help="folder of the searches, kept; the same call goes on there")
     parser.add_argument("settings", nargs="*", metavar="SETTING=VALUE", help="further settings of the searches")
     options = parser.parse_intermixed_args()
-    visible = (os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(options.lanes)))).split(",")
+    visible = [gpu.uuid for gpu in visible_gpus(os.environ)] or [""]
     gpus = [visible[lane % len(visible)] for lane in range(options.lanes)]
     waiting: queue.SimpleQueue[Path] = queue.SimpleQueue()
     first, step = map(int, options.share.split("/"))

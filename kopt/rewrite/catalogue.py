@@ -33,7 +33,6 @@ from kopt.rewrite.transformations.products import (
     descriptors,
     flat_tiles,
     output_halves,
-    split_float32,
     stream_k,
     transposed,
     uneven_tile,
@@ -45,7 +44,7 @@ MODULES = (
     memory_hints, autotune, windows, whole_axis, wide_product, flat_tiles, pipelined_rows, by_size,
     tile_and_warps, algebra, output_halves, descriptors, design_by_size, uneven_tile,
     recipes, staggered_loop, transposed, kept_values, online,
-    one_pass_variance, stream_k, fused_launches, split_float32,
+    one_pass_variance, stream_k, fused_launches,
 )  # fmt: skip
 """Modules of transformations; their order decides which transformation a seed draws."""
 

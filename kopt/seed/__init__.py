@@ -5,7 +5,7 @@
 3. `graph` traces the reference into a graph of operations.  `operators` keeps those whole that TorchInductor has no
    good Triton for: pooling, convolutions, attention, sorting.
 4. `lowering` has TorchInductor write its module for the graph, for a described device, with the private names of torch
-   that `inductor` lists; tiles of products are chosen by `product_time`, and `row_factors` turns second factors.
+   that `inductor` lists; how products are computed is chosen in `products`.
 5. `inductor_module` takes the module apart; `launches` chooses configurations by the `block_time` that follows from a
    kernel's `accesses`; `kernel_text` cleans the kernels, and their `indexes`; `host_text` cleans the code around them,
    and `helpers` copies what they call.

@@ -17,8 +17,9 @@ from kopt.errors import SeedError
 from kopt.model.device import Device
 from kopt.seed.graph import ReferenceGraph
 from kopt.seed.inductor import Inductor
-from kopt.seed.product_time import Product, Tile, seconds
-from kopt.seed.row_factors import lay_in_rows
+from kopt.seed.products.row_factors import lay_in_rows
+from kopt.seed.products.tensor_cores import products_for_tensor_cores, use_tensor_cores
+from kopt.seed.products.time import Product, Tile, seconds
 
 CUDA_VERSION = "12.8"
 """Version of CUDA that torch claims: TorchInductor takes a device without one for another maker's."""
@@ -37,7 +38,8 @@ def module_of(
         reference: the graph.
         inductor: the parts of TorchInductor.
         device: the device to write for.
-        variant: place of the wanted tile among those of a product, the fastest by prediction first.
+        variant: place of the wanted tile among those of a product, the fastest by prediction first; where products
+            are for the tensor cores, they are the template's first, and then TorchInductor's.
         is_wide: whether products of the graph were made float32.
 
     Raises:
@@ -50,13 +52,12 @@ def module_of(
     num_splits = vars(inductor.scan)["num_splits"]
     torch.version.cuda = CUDA_VERSION
     inductor.joint_graph.lazy_init = lambda *args, **kwargs: None  # traces patterns on tensors of a real device
-    choice.do_autotuning = _chooser(device, variant, _hints(reference))
     choice.make_precompile_fn = _nothing_precompiled
     templates.get_template_configs = _with_wide_products(get_template_configs, inductor.bmm_template)
     inductor.tiling.extract_normalized_read_writes = _where_possible(analysis)
     inductor.scan.num_splits = classmethod(_whole(num_splits.__func__))
     try:
-        return _lowered(reference, inductor, device, is_wide)
+        return _lowered(reference, inductor, device, variant, is_wide)
     finally:
         torch.version.cuda = cuda_version
         inductor.joint_graph.lazy_init, choice.do_autotuning, choice.make_precompile_fn = kept
@@ -69,7 +70,7 @@ def _whole(num_splits: Any) -> Any:
     return lambda *args, **kwargs: (num_splits(*args, **kwargs)[0], 1)
 
 
-def _lowered(reference: ReferenceGraph, inductor: Inductor, device: Device, is_wide: bool) -> str:
+def _lowered(reference: ReferenceGraph, inductor: Inductor, device: Device, variant: int, is_wide: bool) -> str:
     graph, virtual = reference.graph, inductor.virtual
     with (
         torch.no_grad(),
@@ -84,6 +85,10 @@ def _lowered(reference: ReferenceGraph, inductor: Inductor, device: Device, is_w
         inductor.fake_tensor_prop(graph, reference.arguments, force_allow_non_fake_inputs=True)
         inductor.record_strides(graph)
         inductor.post_passes(graph, is_inference=True)
+        large = products_for_tensor_cores(graph, device)
+        if large and variant == 0:
+            use_tensor_cores(graph, large)
+        inductor.algorithm_choice.do_autotuning = _chooser(device, variant - bool(large), _hints(reference))
         lay_in_rows(graph, device, inductor.force_stride_order)
         lowering = inductor.graph_lowering(
             graph, example_inputs=reference.arguments, shape_env=reference.env, graph_id=0, is_inference=True
@@ -138,7 +143,7 @@ def _chooser(device: Device, variant: int, hints: dict[Any, int]) -> Any:
             raise SeedError(f"TorchInductor has no Triton for {name}")
         product = _product(name, inputs, layout, hints)
         ranked = sorted(triton, key=lambda choice: _predicted(str(choice.description), product, device))
-        ranked.insert(0, ranked.pop(min(variant, len(ranked) - 1)))
+        ranked.insert(0, ranked.pop(min(max(variant, 0), len(ranked) - 1)))
         return {choice: float(place) for place, choice in enumerate(ranked, start=1)}
 
     return chosen

@@ -77,7 +77,7 @@ def import_inductor(device: Device) -> None:
     from kopt.device.build import stub_gpu
     from kopt.seed import inductor
 
-    for name in ("graph", "host_text", "inductor_module", "lowering", "module_text", "wide_scores"):
+    for name in ("graph", "host_text", "inductor_module", "lowering", "module_text", "products.wide_scores"):
         import_module(f"kopt.seed.{name}")
     torch.set_num_threads(1)
     with stub_gpu.pretend(device, _forbidden):
@@ -109,7 +109,7 @@ def write_seeds(problem: Problem, device: Device, variants: int, folder: Path) -
     from kopt.seed.inductor_module import take_apart
     from kopt.seed.lowering import module_of
     from kopt.seed.module_text import module_text
-    from kopt.seed.wide_scores import widen
+    from kopt.seed.products.wide_scores import widen
 
     stub_gpu.NAMED_AFTER_USE.clear()  # TorchInductor names parts of torch that a candidate may not use
     seeds = []

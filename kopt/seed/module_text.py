@@ -18,8 +18,8 @@ from kopt.seed.host_text import HostText
 
 TEMPLATES = {
     "convolution": "convolution", "convolution_transpose": "convolution_transpose", "max_pool": "pooling",
-    "average_pool": "pooling", "attention": "attention", "top_k": "top_k",
-    "sort": "sort",
+    "average_pool": "pooling", "attention": "attention", "product": "product",
+    "top_k": "top_k", "sort": "sort",
 }  # fmt: skip
 """Module of `kopt.seed.templates` by the name of an operator."""
 

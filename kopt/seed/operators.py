@@ -44,6 +44,7 @@ _SCHEMAS = {
     "average_pool": "(Tensor x, SymInt[] kernel, SymInt[] stride, SymInt[] padding, bool ceil, bool count_padding, "
     "int? divisor) -> Tensor",
     "attention": "(Tensor query, Tensor key, Tensor value, Tensor? mask, bool causal, float? scale) -> Tensor",
+    "product": "(Tensor a, Tensor b) -> Tensor",
     "top_k": "(Tensor x, int k, bool largest) -> (Tensor, Tensor)",
     "sort": "(Tensor x, bool descending) -> (Tensor, Tensor)",
 }
@@ -51,7 +52,7 @@ _SCHEMAS = {
 
 def table(inductor: Table) -> Table:
     """Return a table of decompositions: TorchInductor's, and those that keep operators whole."""
-    operators = _operators()
+    operators = own_operators()
     aten = torch.ops.aten
     own: Table = {
         aten.convolution.default: lambda *args: _convolution(operators, *args),
@@ -162,7 +163,7 @@ def _attention(
     if template and query.dim() == 4 and head <= FLASH and value.shape[-1] == head and plain:
         if attn_mask is not None:
             attn_mask = attn_mask.expand(*query.shape[:-1], key.shape[-2])
-        return _operators().attention(query, key, value, attn_mask, is_causal, scale)  # type: ignore[no-any-return]
+        return own_operators().attention(query, key, value, attn_mask, is_causal, scale)  # type: ignore[no-any-return]
     scale = head**-0.5 if scale is None else scale
     scores = (query.float() @ key.float().transpose(-2, -1)) * scale
     if is_causal:
@@ -266,7 +267,7 @@ def _all(values: Sequence[int], dimensions: int) -> list[int]:
 
 
 @cache
-def _operators() -> Any:
+def own_operators() -> Any:
     """Register the operators with torch, and return their namespace."""
     library = torch.library.Library(NAMESPACE, "DEF")
     for name, schema in _SCHEMAS.items():
@@ -329,6 +330,10 @@ def _fake_attention(
     return query.new_empty(query.shape)
 
 
+def _fake_product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return a.new_empty([*a.shape[:-1], b.shape[-1]])
+
+
 def _fake_top_k(x: torch.Tensor, k: int, largest: bool) -> tuple[torch.Tensor, torch.Tensor]:
     shape = [*x.shape[:-1], k]
     return x.new_empty(shape), x.new_empty(shape, dtype=torch.int64)
@@ -344,6 +349,7 @@ _FAKES: dict[str, Callable[..., Any]] = {
     "max_pool": _fake_max_pool,
     "average_pool": _fake_average_pool,
     "attention": _fake_attention,
+    "product": _fake_product,
     "top_k": _fake_top_k,
     "sort": _fake_sort,
 }

@@ -22,7 +22,6 @@ ON = {
     "staggered_loop": "matvec", "transposed_product": "product",
     "kept_values": "kept", "online_softmax": "softmax", "one_pass_variance": "layernorm", "stream_k": "product",
     "rows_per_program": "matvec", "fused_launches": "two_launches", "fast_exponential": "online",
-    "split_float32": "exact",
 }  # fmt: skip
 """Moves, each with the kernel that shows its effect."""
 

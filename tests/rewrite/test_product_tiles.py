@@ -182,24 +182,8 @@ def test_a_tile_repeats_no_word_that_a_kernel_takes_itself(parameter):
     source = EXACT.replace("BK: tl.constexpr", f"BK: tl.constexpr, {parameter}: tl.constexpr").replace(
         "BK=16)", f"BK=16, {parameter}=2)"
     )
-    for move in ("tile_shape", "split_float32"):
-        made = changes(move, source, samples.facts())
-        assert made
-        for each in made:
-            ast.parse(each)
-            assert each.count(f"{parameter}=") == 1
-
-
-def test_a_product_that_names_both_of_its_precisions_is_left_alone():
-    both = EXACT.replace("allow_tf32=ALLOW_TF32", "input_precision=None, allow_tf32=False")
-    assert changes("split_float32", both, samples.facts()) == []
-
-
-def test_only_products_in_float32_are_split():
-    assert changes("split_float32", EXACT.replace("= False", "= True"), samples.facts()) == []
-    passed = EXACT.replace("BK: tl.constexpr", "BK: tl.constexpr, PRECISION: tl.constexpr").replace(
-        "allow_tf32=ALLOW_TF32", "input_precision=PRECISION"
-    )
-    for word, splits in (('"ieee"', True), ('"tf32"', False)):
-        source = passed.replace("BK=16)", f"BK=16, PRECISION={word})")
-        assert bool(changes("split_float32", source, samples.facts())) is splits
+    made = changes("tile_shape", source, samples.facts())
+    assert made
+    for each in made:
+        ast.parse(each)
+        assert each.count(f"{parameter}=") == 1

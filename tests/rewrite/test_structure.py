@@ -29,7 +29,6 @@ APPLIES = {
     "online_softmax": {"softmax", "online"},
     "one_pass_variance": {"layernorm"},
     "stream_k": {"gemma3_swiglu", "product", "twin"},
-    "split_float32": {"exact"},
 }  # fmt: skip
 """The kernels that each move applies to."""
 SIMPLE = ("whole_row", "tile_by_size", "grid_order", "shared_reciprocal", "design_by_size", "host_descriptors")
@@ -60,7 +59,6 @@ STACKS = (
     ("softmax", "online_softmax", "whole_row", "rows_per_program"),
     ("layernorm", "one_pass_variance", "whole_row", "pipelined_rows"),
     ("gemma3_swiglu", "wide_product", "even_flag", "stream_k", "tile_shape"),
-    ("exact", "split_float32", "grid_order", "host_descriptors"),
 )
 """Moves after one another."""
 

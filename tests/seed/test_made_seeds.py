@@ -146,3 +146,14 @@ def test_what_cannot_be_made_is_refused_in_one_line(body: str, reason: str) -> N
     with pytest.raises(SeedError, match=reason) as refused:
         make_seeds(problem_of("hard", FUNCTION.format(body, "N, M")), H100)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.xdist_group("seeds")
+def test_the_first_seed_of_a_large_product_is_the_template_and_the_next_ones_are_exact() -> None:
+    problem = problem_of("large", FUNCTION.format("x @ x.mT + 1", "N, N"))
+    large = problem.model_copy(update={"main": (Workload(name="main", constants={"N": 2048}), *problem.main)})
+    first, second, third = make_seeds(large, H100, variants=3)
+    assert [seed.made_by for seed in (first, second, third)] == ["inductor and template", "inductor", "inductor"]
+    assert "split_kernel" in first.source
+    assert "ALLOW_TF32: tl.constexpr = False" in second.source
+    assert second.source != third.source

@@ -14,8 +14,8 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from kopt.load_config import load_device
-from kopt.seed.product_time import Product, Tile, seconds
-from kopt.seed.row_factors import lay_in_rows
+from kopt.seed.products.row_factors import lay_in_rows
+from kopt.seed.products.time import Product, Tile, seconds
 
 ROOT = Path(__file__).resolve().parents[2]
 H200 = load_device("h200", ROOT)

@@ -133,6 +133,32 @@ print("right")
 """
 
 
+PRODUCT = """
+import torch
+import triton.runtime.interpreter
+from kopt.seed.templates.product import product
+
+torch.manual_seed(0)
+for batch, m, k, n in [((), 37, 70, 45), ((3,), 130, 33, 140), ((2,), 5, 1, 3), ((), 129, 128, 17)]:
+    for turned_a in (False, True):
+        for turned_b in (False, True):
+            a = torch.randn(*batch, k, m).mT if turned_a else torch.randn(*batch, m, k)
+            b = torch.randn(*batch, n, k).mT if turned_b else torch.randn(*batch, k, n)
+            exact = a.double() @ b.double()
+            error = (product(a, b) - exact).abs().max() / (a.double().abs() @ b.double().abs()).max()
+            assert error < 2**-20, (m, k, n, error)
+            strided = product(a[..., ::2, :], b[..., ::2])
+            torch.testing.assert_close(strided, exact[..., ::2, ::2].float(), rtol=1e-5, atol=1e-5)
+
+a, b = torch.randn(37, 70), torch.randn(70, 45)
+a[3, 4], a[5, 6], a[5, 20], a[6, 20], a[9, 10] = float("inf"), float("nan"), float("inf"), 0, 3.4028e38
+b[7, 8], b[20, 9] = float("-inf"), float("-inf")
+a[11] = 1e-38
+torch.testing.assert_close(product(a, b), a @ b, equal_nan=True, rtol=1e-5, atol=1e-5)
+print("right")
+"""
+
+
 NOT_OLD = pytest.mark.skipif(OLD, reason="the interpreter of Triton 3.6 takes no tensor as a bound of range")
 
 
@@ -142,6 +168,7 @@ NOT_OLD = pytest.mark.skipif(OLD, reason="the interpreter of Triton 3.6 takes no
         pytest.param(TRANSPOSED, id="transposed", marks=NOT_OLD),
         pytest.param(PLAIN, id="plain", marks=NOT_OLD),
         pytest.param(POOLED, id="pooled"),
+        pytest.param(PRODUCT, id="product"),
     ],
 )
 def test_a_template_gives_what_pytorch_gives(program):

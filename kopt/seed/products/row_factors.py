@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from kopt.model.device import Device
-from kopt.seed.product_time import LAUNCH_SECONDS, Product, Tile, seconds
+from kopt.seed.products.time import LAUNCH_SECONDS, Product, Tile, seconds
 
 _aten = torch.ops.aten
 _FACTOR = {_aten.mm.default: 1, _aten.bmm.default: 1, _aten.addmm.default: 2, _aten.baddbmm.default: 2}
@@ -53,8 +53,8 @@ def _pays(product: Any, factor: Any, device: Device) -> bool:
         return False
     if value.dtype is not torch.float32 or not _columns_lie(value):
         return False
-    *batches, m, n = (_hint(size) for size in out.shape)
-    k = _hint(value.shape[-2])
+    *batches, m, n = (hint(size) for size in out.shape)
+    k = hint(value.shape[-2])
 
     def fastest(columns_lie: bool) -> float:
         shape = Product(m, n, k, "float32", 4, math.prod(batches), columns_lie=columns_lie)
@@ -66,11 +66,11 @@ def _pays(product: Any, factor: Any, device: Device) -> bool:
 
 def _columns_lie(value: torch.Tensor) -> bool:
     """Return whether the columns of a factor lie together in memory, and its rows do not."""
-    k, n = (_hint(size) for size in value.shape[-2:])
-    down, along = (_hint(stride) for stride in value.stride()[-2:])
+    k, n = (hint(size) for size in value.shape[-2:])
+    down, along = (hint(stride) for stride in value.stride()[-2:])
     return down == 1 and along != 1 and k > 1 and n > 1
 
 
-def _hint(size: Any) -> int:
+def hint(size: Any) -> int:
     """Return a size in the first main workload."""
     return int(size.node.hint) if isinstance(size, torch.SymInt) else int(size)
