@@ -2,8 +2,8 @@
 
 import pytest
 
-from kopt.device.cuda.launch import is_plain
-from kopt.device.cuda.program import (
+from kopt.device.cuda.recording.launch import is_plain
+from kopt.device.cuda.recording.program import (
     Allocate,
     Descriptor,
     HostTensor,

@@ -3,7 +3,7 @@
 import pytest
 
 from kopt.device.cuda.race import ChunkRace, Race
-from kopt.device.cuda.times import INCUMBENT
+from kopt.device.cuda.results.times import INCUMBENT
 from kopt.model.build import Phase
 from kopt.model.verdict import Failed, Incorrect, Passed
 from tests.device.scripted import COOL, HOT, ScriptedBatch, no_results

@@ -2,7 +2,7 @@
 
 import torch
 
-from kopt.device.cuda.referee import HOST_BYTES, _on_host
+from kopt.device.cuda.referee.referee import HOST_BYTES, _on_host
 
 
 def test_small_tensors_of_any_type_come_to_the_host_as_they_are():

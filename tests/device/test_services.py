@@ -5,8 +5,8 @@ import inspect
 from pathlib import Path
 
 from kopt.device import cuda
-from kopt.device.cuda.referee import Referee
-from kopt.device.cuda.timer import Timer
+from kopt.device.cuda.referee.referee import Referee
+from kopt.device.cuda.timer.timer import Timer
 
 FOLDER = Path(cuda.__file__).parent
 
@@ -15,7 +15,7 @@ def calls() -> list[tuple[type, str, int]]:
     """Service, method and number of arguments of every call by name in the package."""
     calls_by_name = [
         (ast.unparse(node.func.value), node.args)
-        for path in sorted(FOLDER.glob("*.py"))
+        for path in sorted(FOLDER.rglob("*.py"))
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("call", "begin")
     ]

@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopt.device.cuda.ipc import Shared
-from kopt.device.cuda.sheets import ArgumentName, Sheet, Slots, forbidden_argument
+from kopt.device.cuda.sharing.ipc import Shared
+from kopt.device.cuda.sharing.sheets import ArgumentName, Sheet, Slots, forbidden_argument
 from kopt.device.reference.tree import with_tensors_replaced
 from kopt.model.problem import Workload
 

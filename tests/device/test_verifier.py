@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from kopt.device.cuda import verifier as module
-from kopt.device.cuda.contestant import DrawReport, Reply, read_reply
-from kopt.device.cuda.program import RecordedCall, View
-from kopt.device.cuda.sheets import Sheet
-from kopt.device.cuda.verdicts import Recorded
-from kopt.device.cuda.verifier import RoundResult, Verifier
+from kopt.device.cuda.contestant.contestant import DrawReport, Reply, read_reply
+from kopt.device.cuda.recording.program import RecordedCall, View
+from kopt.device.cuda.results.verdicts import Recorded
+from kopt.device.cuda.sharing.sheets import Sheet
+from kopt.device.cuda.verification import verifier as module
+from kopt.device.cuda.verification.verifier import RoundResult, Verifier
 from kopt.device.draws.distributions import plan
 from kopt.device.expected.compare import Comparison
 from kopt.device.expected.outputs import Contract, Described, DescribedOutput, ResultContract

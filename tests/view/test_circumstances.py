@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from kopt.config import Config
-from kopt.device.cuda.verifier import _of_distinct_names
+from kopt.device.cuda.verification.verifier import _of_distinct_names
 from kopt.load_config import parse
 from kopt.model.problem import Argument, Given, ProblemFacts, Workload
 from kopt.model.verdict import Check

@@ -11,11 +11,11 @@ from tempfile import TemporaryDirectory
 
 from kopt.device.baselines.compilations import MODES, Compilations, Subject, fastest
 from kopt.device.baselines.compiler import load_compiler
-from kopt.device.cuda.batch import TimedBatch
-from kopt.device.cuda.chunk_results import ChunkResults
 from kopt.device.cuda.judge_processes import JudgeProcesses
-from kopt.device.cuda.tolerant_timing import TolerantTiming
-from kopt.device.cuda.verdicts import VerificationOutcome
+from kopt.device.cuda.results.chunk_results import ChunkResults
+from kopt.device.cuda.results.verdicts import VerificationOutcome
+from kopt.device.cuda.timing.batch import TimedBatch
+from kopt.device.cuda.timing.tolerant_timing import TolerantTiming
 from kopt.model.base import Value
 from kopt.model.environment import Conditions
 from kopt.model.timing import Finals

@@ -11,11 +11,11 @@ from statistics import median
 from pydantic import Field
 
 from kopt import statistics
-from kopt.device.cuda.chunk_results import ChunkResults
 from kopt.device.cuda.judge_processes import JudgeProcesses
-from kopt.device.cuda.times import INCUMBENT
-from kopt.device.cuda.tolerant_timing import TolerantTiming
-from kopt.device.cuda.verdicts import VerificationOutcome
+from kopt.device.cuda.results.chunk_results import ChunkResults
+from kopt.device.cuda.results.times import INCUMBENT
+from kopt.device.cuda.results.verdicts import VerificationOutcome
+from kopt.device.cuda.timing.tolerant_timing import TolerantTiming
 from kopt.model.base import Value
 from kopt.model.environment import Conditions
 from kopt.model.timing import Measured

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, field
 
-from kopt.device.cuda.times import INCUMBENT, Times
-from kopt.device.cuda.verdicts import JUDGE, Recorded, VerificationOutcome
+from kopt.device.cuda.results.times import INCUMBENT, Times
+from kopt.device.cuda.results.verdicts import JUDGE, Recorded, VerificationOutcome
 from kopt.model.verdict import Passed, Verdict
 
 log = logging.getLogger(__name__)

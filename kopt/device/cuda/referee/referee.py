@@ -14,9 +14,9 @@ from math import prod
 
 import torch
 
-from kopt.device.cuda import ipc
-from kopt.device.cuda.ipc import Owned
-from kopt.device.cuda.sheets import ArgumentName, Sheet, put_state
+from kopt.device.cuda.sharing import ipc
+from kopt.device.cuda.sharing.ipc import Owned
+from kopt.device.cuda.sharing.sheets import ArgumentName, Sheet, put_state
 from kopt.device.draws.distributions import Case, Draw, make_case, plan
 from kopt.device.draws.forms import further_edges
 from kopt.device.expected.calibration import calibrate

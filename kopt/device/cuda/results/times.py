@@ -6,7 +6,7 @@ import statistics as stats
 from dataclasses import dataclass, field
 
 from kopt import statistics
-from kopt.device.cuda.verdicts import Pair, Samples, Turn, failure
+from kopt.device.cuda.results.verdicts import Pair, Samples, Turn, failure
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.model.build import Phase
 from kopt.model.device import Device

@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from kopt.device.baselines.compilations import Subject
-from kopt.device.cuda.batch import InputChanged, TimedBatch
-from kopt.device.cuda.chunk_results import ChunkResults
-from kopt.device.cuda.times import FIRST_TURNS, INCUMBENT, MOST_TURNS
-from kopt.device.cuda.verdicts import Samples, Turn, failure, mutation
+from kopt.device.cuda.results.chunk_results import ChunkResults
+from kopt.device.cuda.results.times import FIRST_TURNS, INCUMBENT, MOST_TURNS
+from kopt.device.cuda.results.verdicts import Samples, Turn, failure, mutation
+from kopt.device.cuda.timing.batch import InputChanged, TimedBatch
 from kopt.device.hardware.nvml import together
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase

@@ -1,7 +1,8 @@
 """Define the program, a recorded call of an entry point: its allocations, copies, fills and launches, in order.
 
-A contestant records a call, trusted code replays it (`kopt.device.cuda.replay`).  A program is a pure value and proves
-nothing about its result: the output of the replay is compared like any other.
+A contestant records a call (`kopt.device.cuda.recording.capture`), trusted code replays it
+(`kopt.device.cuda.recording.replay`).  A program is a pure value and proves nothing about its result: the output of the
+replay is compared like any other.
 
 Storages are numbered: first the storages of the arguments (inputs, then parameters, then buffers; a shared storage
 counts once), then those that the call allocates, in order.

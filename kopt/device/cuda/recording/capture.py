@@ -15,8 +15,8 @@ from torch.utils._pytree import tree_leaves
 
 from kopt.device.build.host_data import HostData
 from kopt.device.build.hostops import kind_of
-from kopt.device.cuda.launch import NOT_ARGUMENTS, make_launcher
-from kopt.device.cuda.program import (
+from kopt.device.cuda.recording.launch import NOT_ARGUMENTS, make_launcher
+from kopt.device.cuda.recording.program import (
     Allocate,
     Argument,
     Descriptor,

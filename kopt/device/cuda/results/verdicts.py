@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from kopt.device.cuda.program import RecordedCall
+from kopt.device.cuda.recording.program import RecordedCall
 from kopt.device.expected.outputs import changed_reason
 from kopt.device.reference.rejection import bounded
 from kopt.model.build import Phase

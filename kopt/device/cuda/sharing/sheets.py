@@ -14,8 +14,8 @@ from typing import Any, NamedTuple  # inputs of a problem may have any type
 import torch
 from torch.utils._pytree import tree_map_only
 
-from kopt.device.cuda import ipc
-from kopt.device.cuda.ipc import Shared
+from kopt.device.cuda.sharing import ipc
+from kopt.device.cuda.sharing.ipc import Shared
 from kopt.device.expected.outputs import may_change
 from kopt.model.problem import Workload
 from kopt.sandbox.service import CHECK_S, PREPARE_S, ServiceProcess

@@ -10,8 +10,8 @@ from functools import partial
 from typing import Protocol
 
 from kopt.device.baselines.compilations import Subject
-from kopt.device.cuda.sheets import Sheet, forbidden_argument
-from kopt.device.cuda.verdicts import JUDGE, Pair, Recorded, Samples, Turn, failure, mutation
+from kopt.device.cuda.results.verdicts import JUDGE, Pair, Recorded, Samples, Turn, failure, mutation
+from kopt.device.cuda.sharing.sheets import Sheet, forbidden_argument
 from kopt.device.draws.distributions import FULL_SIZE, TIMED, Draw
 from kopt.device.draws.seeds import derive_seed
 from kopt.device.reference.rejection import right_ghost_reason

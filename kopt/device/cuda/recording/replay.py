@@ -14,9 +14,8 @@ from typing import Any  # Triton has no types, a launch may have any arguments
 import torch
 
 from kopt.device.build.hostops import KINDS
-from kopt.device.cuda.ipc import flat_bytes
-from kopt.device.cuda.launch import make_launcher
-from kopt.device.cuda.program import (
+from kopt.device.cuda.recording.launch import make_launcher
+from kopt.device.cuda.recording.program import (
     Allocate,
     Argument,
     Descriptor,
@@ -29,6 +28,7 @@ from kopt.device.cuda.program import (
     Scalar,
     View,
 )
+from kopt.device.cuda.sharing.ipc import flat_bytes
 from kopt.errors import DeviceError
 
 NAMES = {

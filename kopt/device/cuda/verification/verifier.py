@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 from kopt.artifact import text_digest
 from kopt.device.build.precompiled import Compiled, Precompiled
-from kopt.device.cuda.contestant import ContestOptions, DrawReport, contest, read_reply
+from kopt.device.cuda.contestant.contestant import ContestOptions, DrawReport, contest, read_reply
 from kopt.device.cuda.judge_processes import JudgeProcesses
-from kopt.device.cuda.program import RecordedCall
-from kopt.device.cuda.sheets import Slot, Slots, forbidden_argument
-from kopt.device.cuda.verdicts import JUDGE, Recorded, VerificationOutcome, failure, mutation
+from kopt.device.cuda.recording.program import RecordedCall
+from kopt.device.cuda.results.verdicts import JUDGE, Recorded, VerificationOutcome, failure, mutation
+from kopt.device.cuda.sharing.sheets import Slot, Slots, forbidden_argument
 from kopt.device.draws.distributions import Draw
 from kopt.device.draws.seeds import derive_seed
 from kopt.device.expected.outputs import Described, DescribedOutput, ResultContract

@@ -21,11 +21,11 @@ import torch
 
 from kopt.device.baselines.compilations import MODES, Subject
 from kopt.device.baselines.compiler import compiling, graphs_found, packed_caches
-from kopt.device.cuda import ipc
-from kopt.device.cuda.ipc import Shared, flat_bytes
-from kopt.device.cuda.program import RecordedCall
-from kopt.device.cuda.replay import Replay, Scratch, Storages
-from kopt.device.cuda.sheets import Sheet, put_state
+from kopt.device.cuda.recording.program import RecordedCall
+from kopt.device.cuda.recording.replay import Replay, Scratch, Storages
+from kopt.device.cuda.sharing import ipc
+from kopt.device.cuda.sharing.ipc import Shared, flat_bytes
+from kopt.device.cuda.sharing.sheets import Sheet, put_state
 from kopt.device.expected.outputs import may_change
 from kopt.device.reference import setup
 from kopt.device.reference.layout import dtype_name

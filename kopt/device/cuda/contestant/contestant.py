@@ -22,10 +22,10 @@ from pydantic import Field
 
 from kopt.device.build.kernel_sources import load_kernel
 from kopt.device.build.precompiled import Precompiled, install, quiet_compiler
-from kopt.device.cuda import ipc
-from kopt.device.cuda.capture import CallCapture
-from kopt.device.cuda.program import RecordedCall
-from kopt.device.cuda.sheets import Assignment, DrawInMemory, Sheet, hand_over, in_memory, put_state
+from kopt.device.cuda.recording.capture import CallCapture
+from kopt.device.cuda.recording.program import RecordedCall
+from kopt.device.cuda.sharing import ipc
+from kopt.device.cuda.sharing.sheets import Assignment, DrawInMemory, Sheet, hand_over, in_memory, put_state
 from kopt.device.expected.outputs import DescribedOutput, described_tensor, same_arguments
 from kopt.device.reference import contract, setup
 from kopt.device.reference.layout import assign, differing_bits
