@@ -22,7 +22,7 @@ def calls() -> list[tuple[type, str, int]]:
     return [
         (Referee if "referee" in process else Timer, args[0].value, len(args) - 1)
         for process, args in calls_by_name
-        if process.endswith(("referee", "_timer")) and isinstance(args[0], ast.Constant)
+        if process.endswith(("referee", "timer")) and isinstance(args[0], ast.Constant)
     ]
 
 

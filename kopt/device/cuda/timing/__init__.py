@@ -1,7 +1,9 @@
 """Time verified kernels and baselines side by side, from the process that calls the timer and the referee.
 
-1. `batch` loads recorded calls into a timer, verifies their replays, and times them.
-2. `tolerant_timing` times a batch, and goes on without a kernel that breaks the timer.
+1. `timing_draws` plans the input sets; `loaded_timer` keeps subjects loaded in a timer, also when one breaks.
+2. `admission` verifies the replay of each candidate, before it is timed.
+3. `batch` times subjects together.
+4. `tolerant_timing` times a batch in stages, and goes on without a kernel that breaks the timer.
 
 How a call is timed is the business of `kopt.device.cuda.timer`; who is timed, and to what end, that of
 `kopt.device.cuda.race` and `kopt.device.cuda.finals`.
