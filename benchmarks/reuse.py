@@ -64,7 +64,7 @@ def _races(
                 alarms += verdict.phase is Phase.REUSE
                 print(f"kernel {name}: {verdict.phase.value}: {verdict.reason}")
         for name in right:
-            for values in results.times.new_ratios(name).values():
+            for values in chunk.new_inputs.ratios(name).values():
                 ratios += [stats.median(values)] if values else []
                 turns.append(len(values))
     seconds = (time.perf_counter() - began) / max(done, 1)

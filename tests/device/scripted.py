@@ -5,8 +5,8 @@ import random
 from kopt.device.cuda.recording.program import RecordedCall, View
 from kopt.device.cuda.results.chunk_results import ChunkResults
 from kopt.device.cuda.results.times import Times
-from kopt.device.cuda.results.verdicts import Pair, Recorded, failure
-from kopt.device.cuda.timing.batch import InputChanged
+from kopt.device.cuda.results.verdicts import Recorded, failure
+from kopt.device.cuda.timing.batch import InputChanged, Pair
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase

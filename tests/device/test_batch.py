@@ -4,9 +4,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from kopt.device.cuda.results.verdicts import Pair, Recorded
+from kopt.device.cuda.results.verdicts import Recorded
 from kopt.device.cuda.sharing.sheets import Sheet
-from kopt.device.cuda.timing.batch import InputChanged, TimedBatch
+from kopt.device.cuda.timing.batch import InputChanged, Pair, TimedBatch
 from kopt.device.draws.distributions import Draw
 from kopt.device.expected.compare import Comparison
 from kopt.errors import WorkerDied

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 from dataclasses import dataclass, field
 
 from kopt.device.cuda.results.times import INCUMBENT, Times
 from kopt.device.cuda.results.verdicts import JUDGE, Recorded, VerificationOutcome
 from kopt.model.verdict import Passed, Verdict
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -39,11 +36,3 @@ class ChunkResults:
     def verdict(self, name: str) -> Verdict:
         """Return the verdict on a kernel."""
         return self.verdicts.get(name) or Passed(judge=JUDGE, checks=self.recorded[name].checks)
-
-    def refuse_reuse(self) -> None:
-        """Fail every kernel that is slower on inputs that it has not been called with before."""
-        for name in list(self.recorded):
-            log.info("%s: new over known inputs, relative to the control: %s", name, self.times.new_ratios(name))
-            verdict = self.times.reused(name)
-            if verdict is not None:
-                self.fail(name, verdict)

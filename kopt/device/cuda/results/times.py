@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import statistics as stats
 from dataclasses import dataclass, field
 
 from kopt import statistics
-from kopt.device.cuda.results.verdicts import Pair, Samples, Turn, failure
+from kopt.device.cuda.results.verdicts import failure
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.model.build import Phase
 from kopt.model.device import Device
@@ -16,20 +15,10 @@ from kopt.model.timing import Measured, WorkloadTiming, mean_over
 from kopt.model.verdict import Failed
 from kopt.roofline import compute_floor_ms, floor_ms, memory_floor_ms
 
-SAME_TIMES = Pair(1.0, 1.0)
-"""Times of a control where there is none: its ratio is 1."""
+Samples = dict[str, dict[str, list[float]]]
+"""Times of single calls, ms, by workload and name of the subject."""
 INCUMBENT = "incumbent"
 """Name of the subject that ratios refer to."""
-REUSE = 1.05
-"""Largest allowed ratio of the time on new inputs to the time on known ones, relative to the control's ratio."""
-SUSPECT = 1.02
-"""Median ratio, relative to the control's, above which more turns are taken."""
-REUSE_CONFIDENCE = 0.999
-"""Confidence of the interval that decides."""
-FIRST_TURNS, MOST_TURNS = 5, 25
-"""Turns of every kernel on new and known inputs, and of one that stays suspect."""
-TICK_MS = 0.003
-"""Resolution of the clock, generously, ms: short calls differ by that much."""
 
 
 @dataclass
@@ -42,13 +31,6 @@ class Times:
     """Device and versions for which the times are valid."""
     samples: Samples = field(default_factory=dict)
     """Times of calls on inputs that rotate."""
-    turns: list[Turn] = field(default_factory=list)
-    """Times on new and on known inputs, turn by turn."""
-    control: str = ""
-    """Name of the control (the incumbent or eager), which uses no earlier result again; empty where there is none.
-
-    The ratio of its time on new inputs to that on known ones is the price of new inputs for any kernel.
-    """
     wall_ms: dict[str, dict[str, float]] = field(default_factory=dict)
     """Wall time of one call, ms, by name and workload."""
     conditions: list[Conditions] = field(default_factory=list)
@@ -96,48 +78,6 @@ class Times:
                 )
         return None
 
-    def new_ratios(self, name: str) -> dict[str, list[float]]:
-        """Return by workload and turn the time on new inputs over the time on known ones, relative to the control.
-
-        Calls on new inputs are slower for many reasons (values, clocks, addresses, tables of pages), and these reasons
-        slow the control down too.
-        """
-        return {
-            facts.workload: [
-                _new_ratio(turn[facts.workload][name]) / _new_ratio(turn[facts.workload].get(self.control, SAME_TIMES))
-                for turn in self.turns
-                if name in turn.get(facts.workload, {})
-            ]
-            for facts in self.facts.workloads
-        }
-
-    def suspect(self, name: str) -> bool:
-        """Return whether the calls so far do not show that a kernel is as fast on new inputs as on known ones."""
-        ratios = [values for values in self.new_ratios(name).values() if values]
-        return not ratios or any(len(v) < FIRST_TURNS or stats.median(v) > SUSPECT for v in ratios)
-
-    def reused(self, name: str) -> Failed | None:
-        """Refuse a kernel that is slower on inputs that it has not been called with before; None when it is not.
-
-        The whole interval of the median ratio has to lie above `REUSE`, on at least `MOST_TURNS` turns.
-        """
-        for workload, ratios in self.new_ratios(name).items():
-            if len(ratios) < MOST_TURNS:
-                continue
-            interval = statistics.median_interval(ratios, confidence=REUSE_CONFIDENCE)
-            pairs = [turn[workload][name] for turn in self.turns if name in turn.get(workload, {})]
-            known_ms = stats.median(pair.known_ms for pair in pairs)
-            if interval.low > REUSE and (interval.middle - 1.0) * known_ms > TICK_MS:
-                new_ms = stats.median(pair.new_ms for pair in pairs)
-                beside = f", relative to the same ratio of {self.control}" if self.control else ""
-                return failure(
-                    Phase.REUSE,
-                    f"{new_ms:.4f} ms on {workload} on new inputs, {known_ms:.4f} ms on inputs that it was called with "
-                    f"before: {interval.middle:.3f} ({interval.low:.3f} to {interval.high:.3f} in {len(pairs)} turns"
-                    f"{beside}): what it computed in earlier calls is used again",
-                )
-        return None
-
     def _workload(self, name: str, facts: WorkloadFacts) -> WorkloadTiming:
         samples = self.samples[facts.workload]
         middle, low, high = statistics.median_interval(samples[name], processes=self.processes)
@@ -158,10 +98,6 @@ class Times:
             ratio_low=ratio.low if ratio else None,
             ratio_high=ratio.high if ratio else None,
         )
-
-
-def _new_ratio(pair: Pair) -> float:
-    return pair.new_ms / pair.known_ms
 
 
 def _extend(samples: Samples, times: Samples) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from kopt.device.cuda.recording.program import RecordedCall
 from kopt.device.expected.outputs import changed_reason
@@ -13,21 +12,6 @@ from kopt.model.build import Phase
 from kopt.model.verdict import Check, Failed, Verdict
 
 JUDGE = "cuda"
-Samples = dict[str, dict[str, list[float]]]
-"""Times of single calls, ms, by workload and name of the subject."""
-
-
-class Pair(NamedTuple):
-    """Times of two calls that were made one right after the other, in random order."""
-
-    new_ms: float
-    """Time on inputs with which the subject had not been called."""
-    known_ms: float
-    """Time on inputs with which it had been called."""
-
-
-Turn = dict[str, dict[str, Pair]]
-"""Times of one turn, by workload and name of the subject."""
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-from kopt.device.cuda.results.verdicts import JUDGE, Pair, Recorded, Samples, Turn
+from kopt.device.cuda.results.times import Samples
+from kopt.device.cuda.results.verdicts import JUDGE, Recorded
 from kopt.device.cuda.sharing.sheets import forbidden_argument
 from kopt.device.cuda.timing.admission import Admission
 from kopt.device.cuda.timing.loaded_timer import LoadedTimer
@@ -14,6 +16,19 @@ from kopt.device.draws.seeds import derive_seed
 from kopt.errors import DeviceError
 from kopt.model.verdict import Incorrect, Verdict
 from kopt.sandbox.service import CHECK_S, PREPARE_S
+
+
+class Pair(NamedTuple):
+    """Times of two calls that were made one right after the other, in random order."""
+
+    new_ms: float
+    """Time on inputs with which the subject had not been called."""
+    known_ms: float
+    """Time on inputs with which it had been called."""
+
+
+Turn = dict[str, dict[str, Pair]]
+"""Times of one turn, by workload and name of the subject."""
 
 
 class InputChanged(DeviceError):

@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import logging
-import random
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from kopt.device.baselines.compilations import Subject
 from kopt.device.cuda.results.chunk_results import ChunkResults
-from kopt.device.cuda.results.times import FIRST_TURNS, INCUMBENT, MOST_TURNS
-from kopt.device.cuda.results.verdicts import Samples, Turn, failure, mutation
+from kopt.device.cuda.results.times import Samples
+from kopt.device.cuda.results.verdicts import failure, mutation
 from kopt.device.cuda.timing.batch import InputChanged, TimedBatch
 from kopt.device.hardware.nvml import together
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase
 from kopt.model.environment import Conditions
-from kopt.sandbox.service import PREPARE_S, CallFailed
+from kopt.sandbox.service import CallFailed
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +52,7 @@ class TolerantTiming:
                 self.batch.warm([name], self.warmup)
                 self.results.times.wall_ms[name] = self.batch.wall_ms(name)
             except BROKEN as error:
-                self._drop(name, error)
+                self.drop(name, error)
 
     def time_stage(self, names: list[str], launches: int, done: int) -> None:
         """Time one stage and add its times; if a kernel breaks the stage, time the others.
@@ -72,59 +70,25 @@ class TolerantTiming:
             try:
                 verdict = self.batch.verify_kept_output(name)
             except CallFailed as error:
-                self._drop(name, error)
+                self.drop(name, error)
                 continue
             if verdict is not None:
                 self.results.fail(name, verdict)
 
-    def time_new_inputs(self, names: Sequence[str]) -> None:
-        """Time kernels on new and on known inputs in turn, beside an honest control, while they are suspect."""
-        if not set(names) & set(self.results.recorded):
-            return
-        times = self.results.times
-        times.control = self._control()
-        checked = random.randrange(FIRST_TURNS)
-        for turn in range(MOST_TURNS):
-            here = [name for name in names if name in self.results.recorded and name != times.control]
-            suspects = [name for name in here if turn < FIRST_TURNS or times.suspect(name)]
-            if not suspects:
-                break
-            times.turns.append(self._turn(suspects, turn, keep=turn == checked))
-            if turn == checked:
-                self.verify_kept([name for name in suspects if name in self.results.recorded])
+    def drop(self, name: str, error: Broken) -> None:
+        """Fail a candidate that broke the timer or changed an input, and revive the batch.
 
-    def _control(self) -> str:
-        """Return the name of the control (`Times.control`), and make one if there is none; empty where that fails."""
-        if INCUMBENT in self.results.recorded:
-            return INCUMBENT
-        if "eager" not in self.batch.baselines:
-            try:
-                self.batch.add_baseline(Subject("eager", "eager"), PREPARE_S)
-            except (WorkerDied, CallFailed) as error:
-                log.warning("no control for calls on new inputs: %s", error)
-                self.batch.revive(error)
-                return ""
-        return "eager"
-
-    def _turn(self, suspects: Sequence[str], turn: int, *, keep: bool) -> Turn:
-        """Time one turn; when it breaks, each subject alone, and drop those that break alone."""
-        control = [self.results.times.control] if self.results.times.control else []
-        subjects = list(dict.fromkeys([*suspects, *control]))
-        try:
-            return self.batch.alternate(subjects, turn, keep=keep)
-        except BROKEN as error:
-            log.warning("timing on new inputs broke (%s): each subject alone", error)
-            self.batch.revive(error)
-        times: Turn = {}
-        for name in subjects:
-            try:
-                alone = self.batch.alternate([name], turn, keep=keep)
-            except BROKEN as error:
-                self._drop(name, error)
-                continue
-            for workload, by_name in alone.items():
-                times.setdefault(workload, {}).update(by_name)
-        return times
+        Raises:
+            WorkerDied, CallFailed, InputChanged: the subject is a baseline, which is not a candidate's fault.
+        """
+        if name not in self.results.recorded:
+            raise error
+        self.batch.drop(name)
+        if isinstance(error, InputChanged):
+            self.results.fail(name, mutation(error.argument))
+        else:
+            self.results.fail(name, failure(Phase.CRASH, "it broke the process that timed it"))
+        self.batch.revive(error)
 
     def _stage(self, names: list[str], launches: int, done: int) -> Samples:
         for _ in range(BROKEN_TRIES):
@@ -142,12 +106,12 @@ class TolerantTiming:
         error_alone = {name: self._error_of(names=[name], launches=launches, done=done) for name in names}
         for name, error in error_alone.items():
             if error is not None:
-                self._drop(name, error)
+                self.drop(name, error)
         good = [name for name, error in error_alone.items() if error is None]
         for name in self.results.recorded if len(good) == len(names) else ():
             others = [subject for subject in good if subject != name]
             if name in good and self._error_of(others, launches, done) is None:
-                self._drop(name, broke)
+                self.drop(name, broke)
                 return others
         return good
 
@@ -170,26 +134,11 @@ class TolerantTiming:
                 self.batch.warm([name], self.warmup)
                 times_of_one = self._timed([name], launches, done)
             except BROKEN as error:
-                self._drop(name, error)
+                self.drop(name, error)
                 continue
             for workload, by_name in times_of_one.items():
                 times.setdefault(workload, {}).update(by_name)
         return times
-
-    def _drop(self, name: str, error: Broken) -> None:
-        """Fail a candidate that broke the timer or changed an input, and revive the batch.
-
-        Raises:
-            WorkerDied, CallFailed, InputChanged: the subject is a baseline, which is not a candidate's fault.
-        """
-        if name not in self.results.recorded:
-            raise error
-        self.batch.drop(name)
-        if isinstance(error, InputChanged):
-            self.results.fail(name, mutation(error.argument))
-        else:
-            self.results.fail(name, failure(Phase.CRASH, "it broke the process that timed it"))
-        self.batch.revive(error)
 
     def _timed(self, names: list[str], launches: int, done: int) -> Samples:
         """Time subjects side by side, again if heat or a hardware brake spoiled it."""
