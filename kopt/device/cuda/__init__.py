@@ -10,6 +10,7 @@ between them, and for each work of the zygote:
    `results` are what both keep: verdicts and times.
 
 `recording` makes a value of a call and a call of the value; `sharing` passes draws and results between processes.
+`driver` calls the CUDA driver, `storage` sees tensors as bytes.
 `environment` names the device and the versions for which a time is valid.  Comparing an output with the expected one is
 the business of `kopt.device.expected`; this package knows nothing of `kopt.device.interpret`.
 """

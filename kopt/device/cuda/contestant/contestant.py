@@ -22,6 +22,7 @@ from pydantic import Field
 
 from kopt.device.build.kernel_sources import load_kernel
 from kopt.device.build.precompiled import Precompiled, install, quiet_compiler
+from kopt.device.cuda.driver import leave
 from kopt.device.cuda.recording.capture import CallCapture
 from kopt.device.cuda.recording.program import RecordedCall
 from kopt.device.cuda.sharing import ipc
@@ -144,7 +145,7 @@ def contest(kernel: Kernel, options: ContestOptions, compiled: Sequence[Precompi
         try:
             return _contest(kernel, options, compiled, report)
         finally:
-            ipc.leave()
+            leave()
 
     return task
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any  # ctypes and Triton
 
-from kopt.device.cuda.sharing.ipc import driver
+from kopt.device.cuda.driver import driver
 from kopt.errors import DeviceError
 
 NOT_ARGUMENTS = 4

@@ -28,7 +28,7 @@ from kopt.device.cuda.recording.program import (
     Scalar,
     View,
 )
-from kopt.device.cuda.sharing.ipc import flat_bytes
+from kopt.device.cuda.storage import flat_bytes
 from kopt.errors import DeviceError
 
 NAMES = {

@@ -17,6 +17,7 @@ import torch
 from kopt.device.cuda.sharing import ipc
 from kopt.device.cuda.sharing.ipc import Owned
 from kopt.device.cuda.sharing.sheets import ArgumentName, Sheet, put_state
+from kopt.device.cuda.storage import flat_bytes
 from kopt.device.draws.distributions import Case, Draw, make_case, plan
 from kopt.device.draws.forms import further_edges
 from kopt.device.expected.calibration import calibrate
@@ -73,7 +74,7 @@ class Checksums:
 
     def __call__(self, tensors: Iterable[torch.Tensor]) -> tuple[int, ...]:
         """Return the checksum of the storage of each tensor, with one wait for the device."""
-        sums = [self._of(ipc.flat_bytes(tensor)) for tensor in tensors]
+        sums = [self._of(flat_bytes(tensor)) for tensor in tensors]
         return tuple(torch.stack(sums).tolist()) if sums else ()
 
     def _of(self, flat: torch.Tensor) -> torch.Tensor:

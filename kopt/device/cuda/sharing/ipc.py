@@ -10,14 +10,14 @@ import ctypes
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import cache
 from operator import add
 
 import torch
 
+from kopt.device.cuda.driver import check, driver
+from kopt.device.cuda.storage import flat_bytes
 from kopt.device.reference.layout import assign, dtype_name, extent
 from kopt.device.reference.placement import GAP, offsets
-from kopt.errors import DeviceError
 
 HANDLE_BYTES = 64
 _LAZY_PEER_ACCESS = 1
@@ -71,37 +71,6 @@ class Opened:
     def close(self) -> None:
         """Unmap the memory; the tensor must not be used afterwards."""
         check(driver().cuIpcCloseMemHandle(ctypes.c_uint64(self.address)), "cuIpcCloseMemHandle")
-
-
-@cache
-def driver() -> ctypes.CDLL:
-    """Load the CUDA driver's library.
-
-    Raises:
-        DeviceError: there is no CUDA driver.
-    """
-    try:
-        return ctypes.CDLL("libcuda.so.1")
-    except OSError as error:
-        raise DeviceError(
-            "no CUDA driver: libcuda.so.1 cannot be loaded; install NVIDIA's driver, or judge without a GPU"
-        ) from error
-
-
-def check(status: int, what: str) -> None:
-    """Check the status of a call of the driver.
-
-    Args:
-        status: that the call returned.
-        what: name of the call.
-
-    Raises:
-        DeviceError: the status is not success.
-    """
-    if status:
-        name = ctypes.c_char_p()
-        driver().cuGetErrorName(status, ctypes.byref(name))
-        raise DeviceError(f"{what}: {(name.value or b'unknown error').decode()} ({status})")
 
 
 def share(like: torch.Tensor) -> Owned:
@@ -164,11 +133,6 @@ def _fill_gaps(address: int, places: Sequence[int], sizes: Sequence[int], whole:
         torch.as_tensor(_Memory(address + start, end - start), device="cuda").fill_(0xFF)
 
 
-def flat_bytes(tensor: torch.Tensor) -> torch.Tensor:
-    """View the whole storage of a tensor as bytes."""
-    return torch.empty(0, dtype=torch.uint8, device=tensor.device).set_(tensor.untyped_storage())
-
-
 def open_shared(shared: Shared) -> Opened:
     """Open the tensor behind a handle; writes go to the owner's memory.
 
@@ -228,14 +192,6 @@ def all_opened(shared: Mapping[str, Shared]) -> Iterator[dict[str, torch.Tensor]
         tensors.clear()
         block.tensor = torch.empty(0)
         block.close()
-
-
-def leave() -> None:
-    """Destroy this process's CUDA context, even a broken one.
-
-    Otherwise the parent, which waits for this process, would wait for the driver to clean up.
-    """
-    driver().cuDevicePrimaryCtxReset_v2(ctypes.c_int(0))
 
 
 class _Memory:

@@ -24,8 +24,9 @@ from kopt.device.baselines.compiler import compiling, graphs_found, packed_cache
 from kopt.device.cuda.recording.program import RecordedCall
 from kopt.device.cuda.recording.replay import Replay, Scratch, Storages
 from kopt.device.cuda.sharing import ipc
-from kopt.device.cuda.sharing.ipc import Shared, flat_bytes
+from kopt.device.cuda.sharing.ipc import Shared
 from kopt.device.cuda.sharing.sheets import Sheet, put_state
+from kopt.device.cuda.storage import flat_bytes
 from kopt.device.expected.outputs import may_change
 from kopt.device.reference import setup
 from kopt.device.reference.layout import dtype_name
