@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kopt.device.cuda.sharing.ipc import Shared
-from kopt.device.cuda.sharing.sheets import ArgumentName, Sheet, Slots, forbidden_argument
+from kopt.device.cuda.sharing.sheets import ArgumentName, Sheet, forbidden_argument
+from kopt.device.cuda.verification.slots import Slots
 from kopt.device.reference.tree import with_tensors_replaced
 from kopt.model.problem import Workload
 

@@ -8,12 +8,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from kopt.device.cuda.contestant.contestant import DrawReport, Reply, read_reply
+from kopt.device.cuda.contestant.reply import DrawReport, Reply, read_reply
 from kopt.device.cuda.recording.program import RecordedCall, View
 from kopt.device.cuda.results.verdicts import Recorded
 from kopt.device.cuda.sharing.sheets import Sheet
 from kopt.device.cuda.verification import verifier as module
 from kopt.device.cuda.verification.verifier import RoundResult, Verifier
+from kopt.device.cuda.verification.workload_names import of_distinct_names
 from kopt.device.draws.distributions import plan
 from kopt.device.expected.compare import Comparison
 from kopt.device.expected.outputs import Contract, Described, DescribedOutput, ResultContract
@@ -195,5 +196,5 @@ def test_an_output_that_the_referee_finds_wrong_is_incorrect(monkeypatch):
 def test_workloads_of_one_name_are_told_apart():
     of = [Workload(name="ragged", constants={"N": size}) for size in (3, 2, 1)]
     problem = SCALE.model_copy(update={"main": (of[0],), "hidden": (of[1],), "small": (of[2],)})
-    named = [[(w.name, w.constants["N"]) for w in group] for group in module._of_distinct_names(problem)]
+    named = [[(w.name, w.constants["N"]) for w in group] for group in of_distinct_names(problem)]
     assert named == [[("ragged", 3)], [("hidden ragged", 2)], [("small ragged", 1)]]

@@ -18,27 +18,24 @@ from pathlib import Path
 from typing import Any  # a candidate may return anything, a problem may have any inputs, Triton has no types
 
 import torch
-from pydantic import Field
 
 from kopt.device.build.kernel_sources import load_kernel
 from kopt.device.build.precompiled import Precompiled, install, quiet_compiler
+from kopt.device.cuda.contestant.draw_in_memory import DrawInMemory, hand_over, in_memory
+from kopt.device.cuda.contestant.private_arguments import PrivateArguments, private_arguments
+from kopt.device.cuda.contestant.reply import DrawReport, Reply, packed
 from kopt.device.cuda.driver import leave
 from kopt.device.cuda.recording.capture import CallCapture
-from kopt.device.cuda.recording.program import RecordedCall
-from kopt.device.cuda.sharing import ipc
-from kopt.device.cuda.sharing.sheets import Assignment, DrawInMemory, Sheet, hand_over, in_memory, put_state
+from kopt.device.cuda.sharing.sheets import Assignment
 from kopt.device.expected.outputs import DescribedOutput, described_tensor, same_arguments
-from kopt.device.reference import contract, setup
-from kopt.device.reference.layout import assign, differing_bits
+from kopt.device.reference import contract
 from kopt.device.reference.rejection import Rejected, describe, on_workload
 from kopt.device.reference.tree import taken_apart
-from kopt.model.base import Value
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
 from kopt.sandbox.child import Task
 from kopt.sandbox.pipe import Report
-from kopt.sandbox.reply import check_digests, pack, unpack
 
 ONE_QUEUE: Mapping[str, str] = {"CUDA_DEVICE_MAX_CONNECTIONS": "1"}
 """Environment in which CUDA makes one queue for launches in place of eight: a context then takes a third of the time,
@@ -48,62 +45,6 @@ TUNING_MS = {"warmup": 5, "rep": 40}
 contestants tune at a time, and are no more exact there."""
 LATE_CALLS, LATE_S = 100, 0.1
 """Calls, and seconds that they may take, between the recording and the late draws."""
-
-
-class DrawReport(Value):
-    """A contestant's report of one draw."""
-
-    output: DescribedOutput = DescribedOutput("")
-    launches: int = 0
-    """Triton kernels that the call launched."""
-    mutated: tuple[int, ...] = ()
-    """Positions of the argument tensors that changed."""
-    phase: str = ""
-    """Phase in which the run failed; empty when it did not."""
-    reason: str = ""
-    starved: bool = False
-    """The run failed for want of device memory, which neighbours may have taken."""
-
-
-class Reply(Value):
-    """A contestant's reply, beside its cubins."""
-
-    reports: tuple[DrawReport, ...] = ()
-    """Reports of the draws that were run, one each."""
-    programs: tuple[RecordedCall, ...] = ()
-    """Recorded calls of the main workloads, one each."""
-    phase: str = ""
-    """Phase in which the contestant failed outside a draw; empty when it did not."""
-    reason: str = ""
-    seconds: tuple[tuple[str, float], ...] = ()
-    """Duration of each phase, s."""
-    addresses: dict[str, tuple[int, ...]] = Field(default_factory=dict)
-    """Addresses of the storages of the argument tensors, by workload."""
-
-
-@dataclass
-class _PrivateArguments:
-    """The arguments of one workload in memory of the contestant's own."""
-
-    reference: Any
-    model: torch.nn.Module
-    inputs: tuple[Any, ...]
-    tensors: dict[str, torch.Tensor]
-    """All tensors among the arguments, by name."""
-
-    def load(self, draw: DrawInMemory) -> None:
-        """Take the values of a draw of the workload."""
-        self.inputs = draw.sheet.with_tensors(self.tensors)
-        with draw.arguments() as given:
-            for name, tensor in given.items():
-                assign(self.tensors[name], tensor)
-
-    def changed(self, draw: DrawInMemory) -> tuple[int, ...]:
-        """Return the positions of the tensors that no longer have the values of a draw."""
-        with draw.arguments() as given:
-            differ = [differing_bits(self.tensors[name], tensor) for name, tensor in given.items()]
-            flags = torch.stack(differ).tolist() if differ else []
-        return tuple(place for place, changed in enumerate(flags) if changed)
 
 
 @dataclass
@@ -163,10 +104,10 @@ def _contest(kernel: Kernel, options: ContestOptions, compiled: Sequence[Precomp
     sheets, memory_share = Assignment(*pickle.loads(report.ask()))
     torch.cuda.set_per_process_memory_fraction(memory_share)
     clock.begin("set up")
-    arguments: dict[str, _PrivateArguments] = {}
+    arguments: dict[str, PrivateArguments] = {}
     for sheet in sheets:
         if sheet.workload.name not in arguments:
-            arguments[sheet.workload.name] = _private_arguments(options.problem, sheet)
+            arguments[sheet.workload.name] = private_arguments(options.problem, sheet)
     draws = in_memory(sheets)
     before, late = draws[: len(draws) - options.late], draws[len(draws) - options.late :]
     install(compiled)
@@ -175,13 +116,13 @@ def _contest(kernel: Kernel, options: ContestOptions, compiled: Sequence[Precomp
     try:
         entry = load_kernel(kernel, Path.cwd())
     except Rejected as rejected:
-        return _packed(Reply(phase=rejected.phase.value, reason=rejected.reason), capture)
+        return packed(Reply(phase=rejected.phase.value, reason=rejected.reason), capture.binaries)
     clock.begin("verify")
     reports: list[DrawReport] = []
     torch._C._set_deterministic_algorithms(True, warn_only=True)  # new memory is NaN
     run = partial(_run_draws, entry, arguments, capture, report)
     if not run(before, reports):
-        return _packed(Reply(reports=tuple(reports), seconds=tuple(clock.seconds.items())), capture)
+        return packed(Reply(reports=tuple(reports), seconds=tuple(clock.seconds.items())), capture.binaries)
     torch._C._set_deterministic_algorithms(False, warn_only=False)
     clock.begin("record")
     report.phase("record")
@@ -196,18 +137,7 @@ def _contest(kernel: Kernel, options: ContestOptions, compiled: Sequence[Precomp
         for name, private in arguments.items()
     }
     reported = {"reports": tuple(reports), "seconds": tuple(clock.seconds.items()), "addresses": addresses}
-    return _packed(recorded.model_copy(update=reported), capture)
-
-
-def read_reply(data: bytes) -> tuple[Reply, dict[str, bytes]]:
-    """Read a contestant's reply and its cubins, by digest.
-
-    Raises:
-        Malformed: the reply cannot be parsed, or a cubin's digest differs from its name.
-    """
-    reply, binaries = unpack(data, Reply)
-    check_digests(binaries)
-    return reply, binaries
+    return packed(recorded.model_copy(update=reported), capture.binaries)
 
 
 def _tune_quickly(driver: Any) -> None:
@@ -217,22 +147,8 @@ def _tune_quickly(driver: Any) -> None:
     driver.get_benchmarker = lambda: partial(do_bench, **TUNING_MS)
 
 
-def _packed(reply: Reply, capture: CallCapture) -> bytes:
-    wanted = sorted({name for program in reply.programs for name in program.binaries})
-    return pack(reply, {name: capture.binaries[name] for name in wanted})
-
-
-def _private_arguments(problem: Problem, sheet: Sheet) -> _PrivateArguments:
-    with torch.device("cuda"):
-        reference = setup.load_reference(problem, sheet.workload)
-        model = setup.make_model(reference, problem)
-    tensors = ipc.private_all(sheet.arguments)
-    put_state(model, tensors)
-    return _PrivateArguments(reference, model, sheet.with_tensors(tensors), tensors)
-
-
 def _run_draws(
-    entry: Callable[..., Any], arguments: Mapping[str, _PrivateArguments], capture: CallCapture, report: Report,
+    entry: Callable[..., Any], arguments: Mapping[str, PrivateArguments], capture: CallCapture, report: Report,
     draws: Sequence[DrawInMemory], reports: list[DrawReport],
 ) -> bool:  # fmt: skip
     """Run draws, add their reports and hand their results over.
@@ -258,7 +174,7 @@ def _run_draws(
     return failed is None
 
 
-def _call_repeatedly(entry: Callable[..., Any], private: _PrivateArguments) -> None:
+def _call_repeatedly(entry: Callable[..., Any], private: PrivateArguments) -> None:
     """Call the entry point many times without looking at results; an error will come again in the next verified run."""
     arguments = contract.bind_arguments(entry, private.inputs, private.model, private.reference)
     since = time.perf_counter()
@@ -270,7 +186,7 @@ def _call_repeatedly(entry: Callable[..., Any], private: _PrivateArguments) -> N
                 break
 
 
-def _run(entry: Callable[..., Any], draw: DrawInMemory, private: _PrivateArguments, capture: CallCapture) -> DrawReport:
+def _run(entry: Callable[..., Any], draw: DrawInMemory, private: PrivateArguments, capture: CallCapture) -> DrawReport:
     """Run the candidate on one draw and copy its result at once."""
     private.load(draw)
     before, tries = capture.launches, _memory_tries()
@@ -305,7 +221,7 @@ def _memory_tries() -> int:
 
 
 def _record(
-    entry: Callable[..., Any], problem: Problem, arguments: Mapping[str, _PrivateArguments], capture: CallCapture
+    entry: Callable[..., Any], problem: Problem, arguments: Mapping[str, PrivateArguments], capture: CallCapture
 ) -> Reply:
     """Record one call of each main workload; the verification before has settled all autotuning."""
     programs = []

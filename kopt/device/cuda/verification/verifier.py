@@ -10,31 +10,28 @@ from typing import NamedTuple
 
 from kopt.artifact import text_digest
 from kopt.device.build.precompiled import Compiled, Precompiled
-from kopt.device.cuda.contestant.contestant import ContestOptions, DrawReport, contest, read_reply
+from kopt.device.cuda.contestant.contestant import ContestOptions, contest
+from kopt.device.cuda.contestant.reply import read_reply
 from kopt.device.cuda.judge_processes import JudgeProcesses
-from kopt.device.cuda.recording.program import RecordedCall
-from kopt.device.cuda.results.verdicts import JUDGE, Recorded, VerificationOutcome, failure, mutation
-from kopt.device.cuda.sharing.sheets import Slot, Slots, forbidden_argument
+from kopt.device.cuda.results.verdicts import Recorded, VerificationOutcome, failure
+from kopt.device.cuda.verification.reply_judge import ReplyJudge
+from kopt.device.cuda.verification.slots import Slot, Slots
+from kopt.device.cuda.verification.workload_names import of_distinct_names, on_named_workload
 from kopt.device.draws.distributions import Draw
 from kopt.device.draws.seeds import derive_seed
-from kopt.device.expected.outputs import Described, DescribedOutput, ResultContract
 from kopt.device.expected.tf32 import fitting
-from kopt.device.reference.rejection import no_launch_reason, on_workload
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
-from kopt.model.problem import Problem, Workload, WorkloadKind
-from kopt.model.verdict import Check, Incorrect, Verdict
+from kopt.model.verdict import Incorrect
 from kopt.sandbox.cage import Limits
 from kopt.sandbox.pipe import Malformed
 from kopt.sandbox.pool import Died, Outcome, Raised, Returned, TimedOut, run_forked
 from kopt.sandbox.running import START_PHASE
-from kopt.sandbox.service import CHECK_S, PREPARE_S
+from kopt.sandbox.service import PREPARE_S
 
 log = logging.getLogger(__name__)
 
-KINDS: tuple[WorkloadKind, ...] = ("timed", "hidden", "small")
-"""Kinds of workloads in the order in which `_of_distinct_names` lists them."""
 LATE = 1
 """Draws that come after many further calls."""
 RESULT_BYTES = 64 << 20
@@ -86,7 +83,7 @@ class Verifier:
         self._limits = dataclasses.replace(limits, gpu=True, data_bytes=DATA_BYTES, result_bytes=RESULT_BYTES)
         self._compiled = compiled or {}
         self._rebuild = rebuild
-        self._contracts: dict[str, ResultContract] = {}
+        self._replies = ReplyJudge(processes.problem, processes.referee)
 
     def verify(self, kernels: Mapping[str, Kernel]) -> dict[str, VerificationOutcome]:
         """Run the Python code of every kernel in a caged child, on draws that follow from the seed and all kernels.
@@ -120,7 +117,7 @@ class Verifier:
         """Verify kernels side by side."""
         problem, referee = self._processes.problem, self._processes.referee
         # Kinds of draw are many: they go where they are cheap, and where an autotuner has one more shape to try.
-        main, hidden, small = _of_distinct_names(problem)
+        main, hidden, small = of_distinct_names(problem)
         late = Draw(problem.main[-1], "normal", derive_seed(*seed, "late"), kind="timed")
         referee.begin("make_verdict", small[-1:], main, hidden, seed, late)
         names, options = list(kernels), ContestOptions(problem.without_hidden(), LATE, self._processes.driver)
@@ -151,7 +148,7 @@ class Verifier:
         match outcome:
             case Returned(value):
                 assert slot is not None, "a contestant cannot be done before it has its assignment"
-                return self._read(value, slot)
+                return self._replies.judge(value, slot)
             case TimedOut(phase, seconds):
                 return failure(Phase.TIMEOUT, self._where(phase, f"no result after {seconds:g} s"))
             case Died(reason, phase, output):
@@ -167,16 +164,10 @@ class Verifier:
     def _where(self, phase: str, reason: str) -> str:
         """Say in which phase, and on which workload, a contestant ended; a report of `verify NAME` names it."""
         kind, _, name = phase.partition(" ")
-        every = itertools.chain(*_of_distinct_names(self._processes.problem))
+        every = itertools.chain(*of_distinct_names(self._processes.problem))
         workload = next((one for one in every if one.name == name), None)
         reason = f"{reason} (phase {kind})"
-        return self._on(workload, reason) if workload else reason
-
-    def _on(self, workload: Workload, reason: str) -> str:
-        """Say on which workload a candidate failed; the sizes of hidden ones stay hidden from candidates."""
-        groups = dict(zip(KINDS, _of_distinct_names(self._processes.problem), strict=True))
-        kind = next(kind for kind, group in groups.items() if workload.name in {one.name for one in group})
-        return on_workload(workload, reason, kind)
+        return on_named_workload(self._processes.problem, workload, reason) if workload else reason
 
     def _only_as_built(self, name: str, kernel: Kernel, outcome: VerificationOutcome) -> VerificationOutcome:
         """Refuse a recording that launches other machine code than its source compiles to; fit a reason to the source.
@@ -194,77 +185,6 @@ class Verifier:
             return failure(Phase.FALLBACK, "it launches machine code that its source does not compile to")
         return outcome
 
-    def _read(self, data: bytes, slot: Slot) -> VerificationOutcome:
-        """Check a contestant's reply, and its outputs on every draw."""
-        try:
-            reply, binaries = read_reply(data)
-        except Malformed:
-            return failure(Phase.CRASH, "the reply is malformed")
-        checks: list[Check] = []
-        broken: Verdict | None = None
-        kept: list[int] = []
-        for draw_index, report in enumerate(reply.reports[: len(slot.sheets)]):
-            broken = self._broken(report, slot, draw_index)
-            if broken is not None:
-                break
-            kept.append(draw_index)
-        for comparison in self._processes.referee.call("judge_all", slot.number, kept, seconds=2 * PREPARE_S):
-            checks.extend([comparison.check] if comparison.check else [])
-            if not comparison.right:
-                return Incorrect(judge=JUDGE, reason=comparison.reason, checks=tuple(checks))
-        if broken is not None:
-            return broken
-        if reply.phase:
-            return failure(_phase(reply.phase), reply.reason)
-        workloads = [program.workload for program in reply.programs]
-        main = [workload.name for workload in self._processes.problem.main]
-        if len(reply.reports) != len(slot.sheets) or workloads != main:
-            return failure(Phase.CRASH, "the reply is not complete")
-        for program in reply.programs:
-            violation = self._contracts[program.workload].violation(_described(program))
-            if violation:
-                return failure(Phase.CONTRACT, f"the recorded call: {violation}")
-        return Recorded(reply.programs, binaries, tuple(checks), dict(reply.seconds), reply.addresses)
-
-    def _broken(self, report: DrawReport, slot: Slot, draw_index: int) -> Verdict | None:
-        """Check one draw without the values of its result; return None when nothing is wrong."""
-        sheet = slot.sheets[draw_index]
-        if report.phase:
-            return failure(_phase(report.phase), self._on(sheet.workload, report.reason))
-        if not report.launches:
-            reason = no_launch_reason(self._processes.problem.seed.language)
-            return failure(Phase.FALLBACK, self._on(sheet.workload, reason))
-        if argument := forbidden_argument(sheet, report.mutated):
-            return mutation(argument)
-        violation = self._contract(sheet.workload, draw_index).violation(report.output)
-        if violation:
-            return failure(Phase.CONTRACT, self._on(sheet.workload, violation))
-        return None
-
-    def _contract(self, workload: Workload, draw_index: int) -> ResultContract:
-        if workload.name not in self._contracts:
-            self._contracts[workload.name] = self._processes.referee.call("contract", draw_index, seconds=CHECK_S)
-        return self._contracts[workload.name]
-
-
-def _described(program: RecordedCall) -> DescribedOutput:
-    """Describe the output of a recorded call, whose tensors are all on the device."""
-    tensors = [Described(view.shape, view.stride, view.dtype, "cuda") for view in program.outputs]
-    return DescribedOutput(program.structure, tuple(tensors))
-
-
-def _of_distinct_names(problem: Problem) -> list[list[Workload]]:
-    """Return main, hidden and small workloads; one with the name of an earlier one gets its kind before its name."""
-    groups: list[list[Workload]] = []
-    names: set[str] = set()
-    for kind in ("main", "hidden", "small"):
-        workloads: tuple[Workload, ...] = getattr(problem, kind)
-        clash = any(workload.name in names for workload in workloads)
-        named = [w.model_copy(update={"name": f"{kind} {w.name}"}) if clash else w for w in workloads]
-        names |= {workload.name for workload in named}
-        groups.append(named)
-    return groups
-
 
 def _is_starved(outcome: Outcome) -> bool:
     """Return whether a contestant found too little memory: it says so, or failed before its candidate was imported."""
@@ -277,7 +197,3 @@ def _is_starved(outcome: Outcome) -> bool:
     except Malformed:
         return False
     return any(report.starved for report in reply.reports)
-
-
-def _phase(name: str) -> Phase:
-    return Phase(name) if name in list(Phase) else Phase.CRASH
