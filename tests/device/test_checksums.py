@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kopt.device.cuda.referee.referee import CHECKED_WORDS, Checksums
+from kopt.device.cuda.referee.checksums import CHECKED_WORDS, Checksums
 
 checksums = Checksums()
 

@@ -6,27 +6,25 @@ contestant's outputs belongs to the referee too: it starts as NaN, and is read o
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import chain
 from math import prod
 
 import torch
 
-from kopt.device.cuda.sharing import ipc
+from kopt.device.cuda.referee.checksums import Checksums
+from kopt.device.cuda.referee.outputs import fill_with_nan, on_host, own_outputs
+from kopt.device.cuda.referee.owned_inputs import OwnedInputs, own_inputs
 from kopt.device.cuda.sharing.ipc import Owned
-from kopt.device.cuda.sharing.sheets import ArgumentName, Sheet, put_state
-from kopt.device.cuda.storage import flat_bytes
-from kopt.device.draws.distributions import Case, Draw, make_case, plan
+from kopt.device.cuda.sharing.sheets import Sheet
+from kopt.device.draws.distributions import Draw, make_case, plan
 from kopt.device.draws.forms import further_edges
 from kopt.device.expected.calibration import calibrate
 from kopt.device.expected.compare import Comparison
-from kopt.device.expected.expected_by_rows import HOST_BYTES, ExpectedOutputs, kept_size
+from kopt.device.expected.expected_by_rows import ExpectedOutputs, kept_size
 from kopt.device.expected.outputs import Contract, ResultContract, result_contract, run_reference
-from kopt.device.reference.contract import input_names, tensor_arguments
-from kopt.device.reference.layout import assign
-from kopt.device.reference.tree import with_tensors_replaced
+from kopt.device.reference.contract import tensor_arguments
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem, Workload
 
@@ -40,59 +38,8 @@ CONTEXT_BYTES = 100 << 20
 """Growth of a contestant's CUDA context while it works."""
 PRIVATE = 1.25
 """Private memory of a contestant, relative to the size of its arguments and output."""
-CHECKED_WORDS = 1 << 23
-"""Words of a checksum that are multiplied at a time: enough for the device to outlast the host's work, 64 MiB."""
 USABLE = 0.95
 """Share of the free memory that contestants may use."""
-
-
-@dataclass
-class _OwnedInputs:
-    """The inputs of one draw, in the referee's memory."""
-
-    draw: Draw
-    case: Case
-    """The draw's model and inputs, on shared memory."""
-    owned: list[Owned]
-    """Shared memory of the argument tensors."""
-    sheet: Sheet
-    checksums: tuple[int, ...]
-    """Expected checksums of the argument tensors."""
-
-    @property
-    def bytes(self) -> int:
-        """Size of the inputs and the state."""
-        return sum(memory.shared.bytes for memory in self.owned)
-
-
-class Checksums:
-    """Checksums that a kernel cannot keep equal: their odd factors are random, and known to this process alone."""
-
-    def __init__(self) -> None:
-        self._step = secrets.randbits(62) * 2 + 1
-        self._factors: torch.Tensor | None = None
-
-    def __call__(self, tensors: Iterable[torch.Tensor]) -> tuple[int, ...]:
-        """Return the checksum of the storage of each tensor, with one wait for the device."""
-        sums = [self._of(flat_bytes(tensor)) for tensor in tensors]
-        return tuple(torch.stack(sums).tolist()) if sums else ()
-
-    def _of(self, flat: torch.Tensor) -> torch.Tensor:
-        """Sum 64-bit words, each times a factor, on the device.
-
-        The upper half of a word is added to it first: changes of the uppermost bit alone, as of the signs of float64
-        numbers, would cancel in pairs, whatever the odd factors.  Different words stay different.
-        """
-        if self._factors is None:
-            generator = torch.Generator(flat.device).manual_seed(secrets.randbits(63))
-            self._factors = torch.empty(CHECKED_WORDS, dtype=torch.int64, device=flat.device)
-            self._factors.random_(-(2**63), None, generator=generator).bitwise_or_(1)
-        words = flat[: flat.numel() // 8 * 8].view(torch.int64)
-        rest = flat[words.numel() * 8 :].long()
-        total = (rest * self._factors[: len(rest)]).sum()
-        for some in words.split(CHECKED_WORDS):
-            total = total * self._step + ((some >> 32).add_(some).mul_(self._factors[: len(some)])).sum()
-        return total
 
 
 class Referee:
@@ -106,7 +53,7 @@ class Referee:
         self._problem = problem
         self._most_kept = int(KEPT_SHARE * _memory()[1])
         self._answers = ExpectedOutputs(problem, self._most_kept)
-        self._input_sets: list[_OwnedInputs] = []
+        self._input_sets: list[OwnedInputs] = []
         self._outputs: dict[int, list[list[Owned]]] = {}
         """Memory of results by slot: for each draw that of its tensors."""
         self._contracts: dict[str, ResultContract] = {}
@@ -165,7 +112,10 @@ class Referee:
         The number of slots is limited by the memory that the device has now; it is at least one and at most `most`.
         """
         slots = max(1, min(most, self._room()))
-        self._outputs = {slot: [self._new_outputs(inputs) for inputs in self._input_sets] for slot in range(slots)}
+        self._outputs = {
+            slot: [own_outputs(self.contract(at).tensors) for at in range(len(self._input_sets))]
+            for slot in range(slots)
+        }
         return [
             [
                 replace(inputs.sheet, outputs=tuple(out.shared for out in outs))
@@ -192,10 +142,10 @@ class Referee:
         Small tensors come to the host together: each wait for the device takes long while contestants keep it busy.
         """
         tensors = {at: [owned.tensor for owned in self._outputs[slot][at]] for at in places}
-        on_host = _on_host([tensor for several in tensors.values() for tensor in several])
+        copies = on_host([tensor for several in tensors.values() for tensor in several])
         comparisons: list[Comparison] = []
         for at, several in tensors.items():
-            inputs, values = self._input_sets[at], [on_host.get(id(tensor), tensor) for tensor in several]
+            inputs, values = self._input_sets[at], [copies.get(id(tensor), tensor) for tensor in several]
             comparisons.append(self._answers.judge(inputs.case, inputs.draw, values))
             if not comparisons[-1].right:
                 break
@@ -211,7 +161,7 @@ class Referee:
     def fill_with_nan(self, slot: int) -> None:
         """Fill a slot's outputs with NaN again."""
         for owned in chain.from_iterable(self._outputs[slot]):
-            _fill_with_nan(owned.tensor)
+            fill_with_nan(owned.tensor)
         torch.cuda.synchronize()
 
     def mutated(self, at: int) -> tuple[int, ...]:
@@ -221,7 +171,7 @@ class Referee:
         changed = tuple(place for place, (now, before) in enumerate(pairs) if now != before)
         if changed:
             self._answers.forget(inputs.draw)
-            self._refill(inputs)
+            inputs.refill(self._problem)
         return changed
 
     def restore(self) -> bool:
@@ -239,7 +189,7 @@ class Referee:
             inputs = self._input_sets[at]
             self._answers.forget(inputs.draw)
             inputs.draw = draw
-            self._refill(inputs)
+            inputs.refill(self._problem)
             inputs.checksums = self._checksums_of(inputs.owned)
 
     def memory_share(self, slots: int) -> float:
@@ -263,36 +213,17 @@ class Referee:
         self._answers = ExpectedOutputs(self._problem, self._most_kept)
         torch.cuda.empty_cache()
 
-    def _input_set(self, draw: Draw) -> _OwnedInputs:
-        with torch.device("cuda"):
-            case = make_case(self._problem, draw)
-        owned = ipc.share_all(tensor_arguments(case.model, case.inputs))
-        tensors = {name: memory.tensor for name, memory in owned.items()}
-        shared = {name: memory.shared for name, memory in owned.items()}
-        named = zip(input_names(case.model, len(case.inputs)), case.inputs, strict=True)
-        inputs = tuple(
-            with_tensors_replaced(value, f"input {name}", lambda name, _: ArgumentName(name)) for name, value in named
-        )
-        sheet = Sheet(draw.workload, inputs, shared)
-        put_state(case.model, tensors)
-        case = replace(case, inputs=sheet.with_tensors(tensors))
-        torch.cuda.empty_cache()
-        name = draw.workload.name
+    def _input_set(self, draw: Draw) -> OwnedInputs:
+        inputs, name = own_inputs(self._problem, draw), draw.workload.name
         if name not in self._contracts:
-            self._contracts[name] = result_contract(self._problem, case, run_reference(self._problem, case))
+            self._contracts[name] = result_contract(
+                self._problem, inputs.case, run_reference(self._problem, inputs.case)
+            )
             torch.cuda.empty_cache()
-        sheet = replace(sheet, changed=self._contracts[name].changed)
-        input_set = _OwnedInputs(draw, case, list(owned.values()), sheet, self._checksums_of(list(owned.values())))
-        self._bytes[name] = input_set.bytes + _bytes(self._contracts[name].tensors)
-        return input_set
-
-    def _refill(self, inputs: _OwnedInputs) -> None:
-        """Write the values of the draw into the input set's memory."""
-        with torch.device("cuda"):
-            fresh = make_case(self._problem, inputs.draw)
-        for owned, tensor in zip(inputs.owned, tensor_arguments(fresh.model, fresh.inputs).values(), strict=True):
-            assign(owned.tensor, tensor)
-        torch.cuda.synchronize()
+        inputs.sheet = replace(inputs.sheet, changed=self._contracts[name].changed)
+        inputs.checksums = self._checksums_of(inputs.owned)
+        self._bytes[name] = inputs.bytes + _bytes(self._contracts[name].tensors)
+        return inputs
 
     def _checksums_of(self, owned: Sequence[Owned]) -> tuple[int, ...]:
         return self._checksums(memory.tensor for memory in owned)
@@ -313,14 +244,6 @@ class Referee:
         kept = min(self._most_kept, sum(size for size in sizes if size // 2 <= self._most_kept))
         return ANSWER_BYTES + max(kept - self._answers.large_bytes, 0)
 
-    def _new_outputs(self, inputs: _OwnedInputs) -> list[Owned]:
-        contract = self._contracts[inputs.draw.workload.name]
-        owned = [ipc.share(torch.empty(one.shape, dtype=one.dtype, device="cuda")) for one in contract.tensors]
-        for memory in owned:
-            _fill_with_nan(memory.tensor)
-        torch.cuda.empty_cache()
-        return owned
-
 
 def _memory() -> tuple[int, int]:
     """Return the free and the total memory of the device, bytes."""
@@ -331,20 +254,3 @@ def _memory() -> tuple[int, int]:
 
 def _bytes(tensors: Sequence[Contract]) -> int:
     return sum(prod(tensor.shape) * tensor.dtype.itemsize for tensor in tensors)
-
-
-def _on_host(tensors: Sequence[torch.Tensor]) -> dict[int, torch.Tensor]:
-    """Copy the small ones of contiguous tensors to the host, all at once; return the copies by identity."""
-    small = [tensor for tensor in tensors if 0 < tensor.nbytes <= HOST_BYTES]
-    if not small:
-        return {}
-    flat = torch.cat([tensor.reshape(-1).view(torch.uint8) for tensor in small]).cpu()
-    pieces = flat.split([tensor.nbytes for tensor in small])
-    return {
-        id(tensor): piece.clone().view(tensor.dtype).reshape(tensor.shape)
-        for tensor, piece in zip(small, pieces, strict=True)
-    }
-
-
-def _fill_with_nan(tensor: torch.Tensor) -> None:
-    tensor.view(-1).view(torch.uint8).fill_(0xFF) if tensor.numel() else tensor
