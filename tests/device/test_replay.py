@@ -5,8 +5,9 @@ import torch
 
 from kopt.device.cuda.recording.capture import CallCapture
 from kopt.device.cuda.recording.program import Allocate, Operation, RecordedCall, Scalar, View
-from kopt.device.cuda.recording.replay import NotReplayable, Replay, Scratch, _nested
+from kopt.device.cuda.recording.replay import NotReplayable, Replay, _nested
 from kopt.device.cuda.storage import flat_bytes
+from kopt.device.cuda.timer.scratch import Scratch
 from kopt.device.reference.rejection import Rejected
 from kopt.model.build import Phase
 
