@@ -43,6 +43,7 @@ COVERED = {
     "device.build.trace": {(b, a): {"compile"} | (ON_GPU if b == "cuda" else set()) for b, a in MODES},
     "device.ncu.target": {(b, a): {"profile"} if b == "cuda" else set() for b, a in MODES},
     "device.ncu.count": {(b, a): {"profile"} if b == "cuda" else set() for b, a in MODES},
+    "device.ncu.profile": {(b, a): {"profile"} if b == "cuda" else set() for b, a in MODES},
     "prompts.repair": {(b, a): {"generate", "finish"} if a else set() for b, a in MODES},
     "llm.retry": {(b, a): ASKING | {"finish"} if a else ALWAYS_ASKING for b, a in MODES},
     "search.bottlenecks": {mode: {"diagnose", "profile", "finish"} for mode in MODES},
