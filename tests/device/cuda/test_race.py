@@ -6,7 +6,7 @@ from kopt.device.cuda.race import ChunkRace, Race
 from kopt.device.cuda.results.times import INCUMBENT
 from kopt.model.build import Phase
 from kopt.model.verdict import Failed, Incorrect, Passed
-from tests.device.scripted import COOL, HOT, ScriptedBatch, no_results
+from tests.device.cuda.scripted import COOL, HOT, ScriptedBatch, no_results
 
 
 def judged(batch, race=Race(repeat=40, keep=2), conditions=lambda: COOL):  # noqa: B008 - frozen

@@ -14,7 +14,7 @@ from kopt.model.verdict import Failed, Passed
 from kopt.report.finals import table_lines
 from kopt.sandbox.service import CallFailed
 from kopt.store import Store
-from tests.device.scripted import COOL, GPU, ScriptedBatch, no_results
+from tests.device.cuda.scripted import COOL, GPU, ScriptedBatch, no_results
 from tests.device.small import SCALE
 
 

@@ -7,7 +7,6 @@ from kopt.device.cuda.recording.capture import CallCapture
 from kopt.device.cuda.recording.program import Allocate, Operation, RecordedCall, Scalar, View
 from kopt.device.cuda.recording.replay import NotReplayable, Replay, _nested
 from kopt.device.cuda.storage import flat_bytes
-from kopt.device.cuda.timer.scratch import Scratch
 from kopt.device.reference.rejection import Rejected
 from kopt.model.build import Phase
 
@@ -145,18 +144,3 @@ def test_types_of_arguments_are_let_pass(kind):
 def test_texts_that_are_no_types_are_refused(kind):
     with pytest.raises(NotReplayable, match="no type"):
         _nested([kind])
-
-
-def test_scratch_memory_is_made_anew_for_every_call_of_a_subject():
-    scratch = Scratch("cpu")
-    scratch.begin("one")
-    first = [scratch(size, 128, None) for size in (64, 64, 256)]
-    for memory in first:
-        memory.fill_(7)
-    scratch.begin("other")
-    assert len(scratch(32, 128, None)) == 32
-    scratch.begin("one")
-    again = [scratch(size, 128, None) for size in (64, 64, 256)]
-    assert [len(memory) for memory in again] == [64, 64, 256]
-    assert all((memory == -1).all() for memory in again)
-    assert len({memory.data_ptr() for memory in again}) == 3
