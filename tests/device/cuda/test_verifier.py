@@ -8,7 +8,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from kopt.device.cuda.contestant.reply import DrawReport, Reply, read_reply
+from kopt.device.cuda.contestant.reply import Reply, read_reply
+from kopt.device.cuda.contestant.run_draw import DrawReport
 from kopt.device.cuda.recording.program import RecordedCall, View
 from kopt.device.cuda.results.verdicts import Recorded
 from kopt.device.cuda.sharing.sheets import Sheet

@@ -23,14 +23,13 @@ from kopt.device.build.kernel_sources import load_kernel
 from kopt.device.build.precompiled import Precompiled, install, quiet_compiler
 from kopt.device.cuda.contestant.draw_in_memory import DrawInMemory, hand_over, in_memory
 from kopt.device.cuda.contestant.private_arguments import PrivateArguments, private_arguments
-from kopt.device.cuda.contestant.reply import DrawReport, Reply, packed
+from kopt.device.cuda.contestant.reply import Reply, packed
+from kopt.device.cuda.contestant.run_draw import DrawReport, run_draw
 from kopt.device.cuda.driver import leave
 from kopt.device.cuda.recording.capture import CallCapture
 from kopt.device.cuda.sharing.sheets import Assignment
-from kopt.device.expected.outputs import DescribedOutput, described_tensor, same_arguments
 from kopt.device.reference import contract
 from kopt.device.reference.rejection import Rejected, describe, on_workload
-from kopt.device.reference.tree import taken_apart
 from kopt.model.build import Phase
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Problem
@@ -161,7 +160,7 @@ def _run_draws(
     for draw in draws:
         workload = draw.sheet.workload.name
         report.phase(f"verify {workload}")
-        reports.append(_run(entry, draw, arguments[workload], capture))
+        reports.append(run_draw(entry, draw, arguments[workload], capture))
         if reports[-1].phase:
             break
     failed = reports[-1] if reports[-1].phase else None
@@ -184,40 +183,6 @@ def _call_repeatedly(entry: Callable[..., Any], private: PrivateArguments) -> No
             torch.cuda.synchronize()
             if time.perf_counter() - since > LATE_S:
                 break
-
-
-def _run(entry: Callable[..., Any], draw: DrawInMemory, private: PrivateArguments, capture: CallCapture) -> DrawReport:
-    """Run the candidate on one draw and copy its result at once."""
-    private.load(draw)
-    before, tries = capture.launches, _memory_tries()
-    try:
-        arguments = contract.bind_arguments(entry, private.inputs, private.model, private.reference)
-        with torch.no_grad():
-            output = taken_apart(arguments.call(entry), "output", (torch.Tensor,))
-        torch.cuda.synchronize()
-    except Rejected as rejected:
-        return DrawReport(phase=rejected.phase.value, reason=rejected.reason)
-    except Exception as error:  # noqa: BLE001 - whatever a candidate raises is its result
-        starved = isinstance(error, torch.OutOfMemoryError) or _memory_tries() > tries
-        reason = describe(error, Path.cwd())
-        return DrawReport(
-            phase=Phase.LAUNCH.value, reason=f"out of device memory: {reason}" if starved else reason, starved=starved
-        )
-    tensors = list(output.tensors.values())
-    draw.keep([*tensors, *(private.tensors[name] for name in draw.sheet.changed)])
-    same = same_arguments(tensors, private.tensors)
-    description = DescribedOutput(output.structure, tuple(map(described_tensor, tensors)), same)
-    report = DrawReport(output=description, launches=capture.launches - before)
-    return report.model_copy(update={"mutated": private.changed(draw)})
-
-
-def _memory_tries() -> int:
-    """Count how often torch found no device memory and tried once more.
-
-    The count shows a failed allocation where torch raises another error: before its own error, torch asks NVML which
-    processes hold the memory, which a caged process may not.
-    """
-    return int(torch.cuda.memory_stats().get("num_alloc_retries", 0))
 
 
 def _record(

@@ -6,25 +6,10 @@ from collections.abc import Mapping
 
 from pydantic import Field
 
+from kopt.device.cuda.contestant.run_draw import DrawReport
 from kopt.device.cuda.recording.program import RecordedCall
-from kopt.device.expected.outputs import DescribedOutput
 from kopt.model.base import Value
 from kopt.sandbox.reply import check_digests, pack, unpack
-
-
-class DrawReport(Value):
-    """A contestant's report of one draw."""
-
-    output: DescribedOutput = DescribedOutput("")
-    launches: int = 0
-    """Triton kernels that the call launched."""
-    mutated: tuple[int, ...] = ()
-    """Positions of the argument tensors that changed."""
-    phase: str = ""
-    """Phase in which the run failed; empty when it did not."""
-    reason: str = ""
-    starved: bool = False
-    """The run failed for want of device memory, which neighbours may have taken."""
 
 
 class Reply(Value):

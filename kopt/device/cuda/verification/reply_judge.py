@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from kopt.device.cuda.contestant.reply import DrawReport, read_reply
+from kopt.device.cuda.contestant.reply import read_reply
+from kopt.device.cuda.contestant.run_draw import DrawReport
 from kopt.device.cuda.recording.program import RecordedCall
 from kopt.device.cuda.results.verdicts import JUDGE, Recorded, VerificationOutcome, failure, mutation
 from kopt.device.cuda.sharing.sheets import forbidden_argument
