@@ -20,8 +20,8 @@ from evaluate import PART_S, PROBLEMS, variants
 from kopt.device.cuda.judge import LIMITS, ProblemOnDevice
 from kopt.device.cuda.judge_processes import JudgeProcesses
 from kopt.device.cuda.race import ChunkRace, Race
-from kopt.device.cuda.verdicts import Recorded
-from kopt.device.cuda.verifier import Verifier
+from kopt.device.cuda.results.verdicts import Recorded
+from kopt.device.cuda.verification.verifier import Verifier
 from kopt.device.facts.facts import problem_facts
 from kopt.device.hardware.nvml import Clocks
 from kopt.device.hardware.peaks import describe_device
@@ -64,7 +64,7 @@ def _races(
                 alarms += verdict.phase is Phase.REUSE
                 print(f"kernel {name}: {verdict.phase.value}: {verdict.reason}")
         for name in right:
-            for values in results.times.new_ratios(name).values():
+            for values in chunk.new_inputs.ratios(name).values():
                 ratios += [stats.median(values)] if values else []
                 turns.append(len(values))
     seconds = (time.perf_counter() - began) / max(done, 1)

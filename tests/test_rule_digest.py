@@ -38,11 +38,12 @@ ASKING = ALWAYS_ASKING | {"generate", "diagnose", "classify"}
 COVERED = {
     "search.strategies.beam": dict.fromkeys(MODES, STRATEGY),
     "search.strategies.clustered": {mode: set() for mode in MODES},
-    "device.cuda.timer": {(b, a): ON_GPU if b == "cuda" else set() for b, a in MODES},
+    "device.cuda.timer.timer": {(b, a): ON_GPU if b == "cuda" else set() for b, a in MODES},
     "device.interpret.races": {(b, a): {"evaluate"} if b == "interpret" else set() for b, a in MODES},
     "device.build.trace": {(b, a): {"compile"} | (ON_GPU if b == "cuda" else set()) for b, a in MODES},
     "device.ncu.target": {(b, a): {"profile"} if b == "cuda" else set() for b, a in MODES},
     "device.ncu.count": {(b, a): {"profile"} if b == "cuda" else set() for b, a in MODES},
+    "device.ncu.profile": {(b, a): {"profile"} if b == "cuda" else set() for b, a in MODES},
     "prompts.repair": {(b, a): {"generate", "finish"} if a else set() for b, a in MODES},
     "llm.retry": {(b, a): ASKING | {"finish"} if a else ALWAYS_ASKING for b, a in MODES},
     "search.bottlenecks": {mode: {"diagnose", "profile", "finish"} for mode in MODES},
@@ -86,8 +87,8 @@ def digests(tmp_path, monkeypatch):
 
 def test_an_edit_of_a_covered_module_changes_the_digest_and_a_comment_does_not(digests):
     select, evaluate = digests()
-    assert digests("device.cuda.timer", '# a comment\n"""A text."""\n') == [select, evaluate]
-    same, edited = digests("device.cuda.timer", "ADDED = 1\n")
+    assert digests("device.cuda.timer.timer", '# a comment\n"""A text."""\n') == [select, evaluate]
+    same, edited = digests("device.cuda.timer.timer", "ADDED = 1\n")
     assert (same, edited != evaluate) == (select, True)
 
 

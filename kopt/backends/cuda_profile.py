@@ -29,7 +29,8 @@ from kopt.provenance import code_digest
 from kopt.search.diagnose import slowest
 
 if TYPE_CHECKING:
-    from kopt.device.ncu.count import Counted, NotCounted, ProfileJob
+    from kopt.device.ncu.job import ProfileJob
+    from kopt.device.ncu.outcome import Counted, NotCounted
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,7 @@ class ParentOnGpu:
     def profile_job(self) -> ProfileJob:
         """Make the job that reads the counters."""
         from kopt.device.build.precompiled import compiled
-        from kopt.device.ncu.count import ProfileJob
+        from kopt.device.ncu.job import ProfileJob
 
         built = built_named(self._row.build, self._store)
         return ProfileJob(
@@ -147,11 +148,12 @@ class ParentOnGpu:
         return ProfileKey(
             kernel=self._row.kernel, entry=self._problem.seed.entry, build=self._row.build,
             problem=build_contract(self._problem), workload=self._workload.name, environment=where,
-            code=code_digest("kopt.device.ncu.count"),
+            code=code_digest("kopt.device.ncu.count") + code_digest("kopt.device.ncu.profile"),
         )  # fmt: skip
 
     def _with_profile(self, counted: Counted | NotCounted, static: Profile, device: Device) -> Counters | Profile:
-        from kopt.device.ncu.count import NotCounted, counters_profile, foreign_kernels
+        from kopt.device.ncu.outcome import NotCounted
+        from kopt.device.ncu.profile import counters_profile, foreign_kernels
 
         if isinstance(counted, NotCounted):
             log.warning("no counters of %s: %s", self._row.origin, counted.note)

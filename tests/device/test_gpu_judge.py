@@ -240,7 +240,7 @@ def test_what_was_computed_in_earlier_calls_cannot_be_used_again():
 
 def test_a_kernel_that_writes_to_the_memory_of_the_judge_harms_no_other():
     source = wrapped(
-        "import gc\nfrom kopt.device.cuda import ipc\nfrom kopt.device.cuda.sheets import Sheet\n\n"
+        "import gc\nfrom kopt.device.cuda.sharing import ipc\nfrom kopt.device.cuda.sharing.sheets import Sheet\n\n"
         "def kernel_function(A, B):\n"
         "    for sheet in [one for one in gc.get_objects() if isinstance(one, Sheet)]:\n"
         "        [ipc.open_shared(one).tensor.zero_() for one in sheet.arguments.values()]\n"
@@ -375,7 +375,7 @@ def test_what_torch_compiled_is_found_in_the_store_by_the_next_measurement():
 
 
 OLD_MEMORY = """
-from kopt.device.cuda.replay import Replay
+from kopt.device.cuda.recording.replay import Replay
 
 Replay.memory = lambda replay: {}
 """

@@ -7,7 +7,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from kopt.device.build.host_data import HostData
 from kopt.device.build.stub_gpu import Addresses, pretend
 from kopt.device.build.trace import _made_up
-from kopt.device.cuda.capture import _Recording
+from kopt.device.cuda.recording.capture import _Recording
 from kopt.device.reference.dispatch import DispatchMode
 from kopt.device.reference.rejection import Rejected
 from tests.device.recorded import h100

@@ -1,3 +1,5 @@
+import ast
+import inspect
 import math
 import os
 import stat
@@ -12,27 +14,22 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from kopt.backends import cuda_profile
 from kopt.device.build.build import BuildJob, build_all
 from kopt.device.build.precompiled import compiled
 from kopt.device.ncu import count as profiling
 from kopt.device.ncu import target
-from kopt.device.ncu.count import (
-    Counted,
-    Counting,
-    NotCounted,
-    ProfileJob,
-    command,
-    count,
-    counters_profile,
-    environment,
-    find_ncu,
-    foreign_kernels,
-    outcome,
-)
+from kopt.device.ncu.count import Counting, count
 from kopt.device.ncu.csv import METRICS, TIME, LaunchCounters, NotCounters, parse, together
+from kopt.device.ncu.job import ProfileJob
+from kopt.device.ncu.outcome import Counted, NotCounted, outcome
+from kopt.device.ncu.profile import counters_profile, foreign_kernels
+from kopt.device.ncu.run import command, environment, find_ncu
+from kopt.discovery import module_names
 from kopt.model.build import Built
 from kopt.model.diagnosis import Profile
 from kopt.model.problem import Dtype, TensorSpec, WorkloadFacts
+from kopt.provenance import closure
 from kopt.store import Store
 from tests.device.ends import ends
 from tests.device.small import H100, SCALE
@@ -149,7 +146,7 @@ def test_other_outcomes_have_a_cause(status, log, cause):
 
 def test_missing_ncu_is_an_outcome(monkeypatch):
     monkeypatch.setenv("PATH", "/nonexistent")
-    monkeypatch.setattr("kopt.device.ncu.count.PLACES", ("/nonexistent/ncu", "/nonexistent"))
+    monkeypatch.setattr("kopt.device.ncu.run.PLACES", ("/nonexistent/ncu", "/nonexistent"))
     assert find_ncu() is None
     assert count(JOB) == NotCounted(cause="no ncu")
 
@@ -390,6 +387,12 @@ def test_profile_keeps_static_facts_and_says_the_share_of_the_measured_rate():
 def test_the_busiest_unit_bounds_and_no_busy_unit_is_latency(metrics, bound):
     one = launch(1e6, **{"dram__bytes_write.sum": 0.0, **metrics})
     assert counters_profile(counted(one), STATIC, facts(1), H100, Dtype.BFLOAT16).bound == bound
+
+
+def test_the_key_of_stored_counters_covers_all_code_that_makes_them():
+    calls = [node for node in ast.walk(ast.parse(inspect.getsource(cuda_profile))) if isinstance(node, ast.Call)]
+    named = [node.args[0].value for node in calls if ast.unparse(node.func) == "code_digest"]
+    assert {f"kopt.device.ncu.{name}" for name in module_names("kopt.device.ncu")} <= closure(named)
 
 
 def test_kernels_that_the_build_does_not_know_are_foreign():

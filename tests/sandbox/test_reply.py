@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from kopt.device.cuda.program import Many, Scalar
+from kopt.device.cuda.recording.program import Many, Scalar
 from kopt.sandbox.pipe import Malformed
 from kopt.sandbox.reply import check_digests, pack, unpack
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from kopt.config import Config
-from kopt.device.cuda.verifier import _of_distinct_names
+from kopt.device.cuda.verification.workload_names import of_distinct_names
 from kopt.load_config import parse
 from kopt.model.problem import Argument, Given, ProblemFacts, Workload
 from kopt.model.verdict import Check
@@ -91,7 +91,7 @@ def test_workloads_are_named_as_the_judge_on_a_gpu_names_them():
     ragged, tiles = Workload(name="ragged", constants={"M": 3}), Workload(name="tiles")
     for hidden, small in ([(ragged,), (tiles, ragged)], [(), (ragged,)], [(tiles,), (tiles.model_copy(),)]):
         problem = PROBLEM.model_copy(update={"hidden": hidden, "small": small})
-        judged = [[one.name for one in group] for group in _of_distinct_names(problem)]
+        judged = [[one.name for one in group] for group in of_distinct_names(problem)]
         named = named_workloads(problem, distinct=True)
         assert [[name for kind, name, _ in named if kind == one] for one in ("main", "hidden", "small")] == judged
         assert [name for _, name, _ in named_workloads(problem, distinct=False)][-1] == small[-1].name

@@ -87,6 +87,7 @@ def measure_finalists(finalists, context, *, plan=FinalsPlan(), workers=2, limit
 def _each(self, wait_s=WAIT_S):
     import random
     from kopt.device.cuda.judge import _note
+    from kopt.device.ncu.csv import parse
     for job in self._waiting:
         _note("counters")
         text = (Path(__file__).parents[2] / "h100_one_launch.csv").read_text()

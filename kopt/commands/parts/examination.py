@@ -15,7 +15,10 @@ from pathlib import Path
 from kopt.commands.parts.noise import Noise, noise_floor
 from kopt.device.hardware.gpus import Gpu, find_gpus, visible_gpus
 from kopt.device.hardware.lease import GpuBusy
-from kopt.device.ncu.count import NotCounted, ProfileJob, count, find_ncu
+from kopt.device.ncu.count import count
+from kopt.device.ncu.job import ProfileJob
+from kopt.device.ncu.outcome import NotCounted
+from kopt.device.ncu.run import find_ncu
 from kopt.errors import DeviceError, KoptError
 from kopt.jobs.on_gpu import leased
 from kopt.model.base import Value

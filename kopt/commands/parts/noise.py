@@ -11,8 +11,8 @@ from kopt.model.base import Value
 from kopt.model.problem import Problem
 
 if TYPE_CHECKING:
-    from kopt.device.cuda.batch import TimedBatch
-    from kopt.device.cuda.verdicts import VerificationOutcome
+    from kopt.device.cuda.results.verdicts import VerificationOutcome
+    from kopt.device.cuda.timing.batch import TimedBatch
 
 WARM_UP_CALLS = 10
 
@@ -48,7 +48,7 @@ def noise_floor(problem: Problem, memory_bytes: int, *, batches: int, launches: 
     """
     from kopt.device.cuda.judge import LIMITS
     from kopt.device.cuda.judge_processes import JudgeProcesses
-    from kopt.device.cuda.verifier import Verifier
+    from kopt.device.cuda.verification.verifier import Verifier
 
     twin = problem.seed.with_source(problem.seed.source + "\n# twin\n")
     with JudgeProcesses(problem, calibrated=True) as processes:
@@ -73,7 +73,7 @@ def noise_floor(problem: Problem, memory_bytes: int, *, batches: int, launches: 
 
 
 def _admit(batch: TimedBatch, name: str, outcome: VerificationOutcome, problem: Problem) -> None:
-    from kopt.device.cuda.verdicts import Recorded
+    from kopt.device.cuda.results.verdicts import Recorded
 
     verdict = batch.admit({name: outcome}).get(name) if isinstance(outcome, Recorded) else outcome
     if verdict is not None:

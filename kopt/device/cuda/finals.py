@@ -11,11 +11,12 @@ from tempfile import TemporaryDirectory
 
 from kopt.device.baselines.compilations import MODES, Compilations, Subject, fastest
 from kopt.device.baselines.compiler import load_compiler
-from kopt.device.cuda.batch import TimedBatch
-from kopt.device.cuda.chunk_results import ChunkResults
 from kopt.device.cuda.judge_processes import JudgeProcesses
-from kopt.device.cuda.tolerant_timing import TolerantTiming
-from kopt.device.cuda.verdicts import VerificationOutcome
+from kopt.device.cuda.results.chunk_results import ChunkResults
+from kopt.device.cuda.results.verdicts import VerificationOutcome
+from kopt.device.cuda.timing.batch import TimedBatch
+from kopt.device.cuda.timing.new_inputs import NewInputs
+from kopt.device.cuda.timing.tolerant_timing import TolerantTiming
 from kopt.model.base import Value
 from kopt.model.environment import Conditions
 from kopt.model.timing import Finals
@@ -63,8 +64,12 @@ class FinalMeasurement:
     """Reads the state of the device."""
     store: Store | None = None
     """Keeps compilations of baselines."""
+    new_inputs: NewInputs = field(init=False)
     _failed: set[str] = field(default_factory=set, init=False)
     """Names of the subjects whose compilation failed."""
+
+    def __post_init__(self) -> None:
+        self.new_inputs = NewInputs(self.results)
 
     def measure(self, outcomes: Mapping[str, VerificationOutcome]) -> Finals:
         """Time the finalists that are right and the baselines; return all times and verdicts.
@@ -103,11 +108,11 @@ class FinalMeasurement:
             timing.time_stage([name for name in names if name not in self.results.verdicts], launches, 0)
             times.processes = turn + 1
             timing.verify_kept(list(recorded))
-            timing.time_new_inputs(list(recorded))
+            self.new_inputs.time(timing, list(recorded))
 
     def _finals(self, subjects: Sequence[Subject]) -> Finals:
         results, times = self.results, self.results.times
-        results.refuse_reuse()
+        self.new_inputs.refuse()
         left_out = {*results.verdicts, *self._failed}
         timings = {name: times.measured(name) for name in times.names() if name not in left_out}
         for name in list(results.recorded):

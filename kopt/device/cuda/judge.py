@@ -19,14 +19,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kopt.device.build.precompiled import Compiled, compiled
-from kopt.device.cuda.chunk_results import ChunkResults
 from kopt.device.cuda.environment import environment
 from kopt.device.cuda.finals import FinalMeasurement, FinalsPlan
 from kopt.device.cuda.judge_processes import JudgeProcesses
 from kopt.device.cuda.race import ChunkRace, JudgedKernel, Race
-from kopt.device.cuda.times import INCUMBENT, Times
-from kopt.device.cuda.verdicts import VerificationOutcome
-from kopt.device.cuda.verifier import Verifier
+from kopt.device.cuda.results.chunk_results import ChunkResults
+from kopt.device.cuda.results.times import INCUMBENT, Times
+from kopt.device.cuda.results.verdicts import VerificationOutcome
+from kopt.device.cuda.verification.verifier import Verifier
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.device.hardware.nvml import Clocks
 from kopt.model.base import Value

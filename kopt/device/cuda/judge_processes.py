@@ -6,9 +6,10 @@ import logging
 import secrets
 from types import TracebackType
 
-from kopt.device.cuda.batch import TimedBatch, timing_draws
-from kopt.device.cuda.referee import Referee
-from kopt.device.cuda.timer import Timer
+from kopt.device.cuda.referee.referee import Referee
+from kopt.device.cuda.timer.timer import Timer
+from kopt.device.cuda.timing.batch import TimedBatch
+from kopt.device.cuda.timing.timing_draws import timing_draws
 from kopt.device.hardware.zygote import check_unused, warm
 from kopt.errors import DeviceError, WorkerDied
 from kopt.model.problem import Problem

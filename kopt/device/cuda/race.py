@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import accumulate
 from statistics import median
 
 from pydantic import Field
 
 from kopt import statistics
-from kopt.device.cuda.chunk_results import ChunkResults
 from kopt.device.cuda.judge_processes import JudgeProcesses
-from kopt.device.cuda.times import INCUMBENT
-from kopt.device.cuda.tolerant_timing import TolerantTiming
-from kopt.device.cuda.verdicts import VerificationOutcome
+from kopt.device.cuda.results.chunk_results import ChunkResults
+from kopt.device.cuda.results.times import INCUMBENT
+from kopt.device.cuda.results.verdicts import VerificationOutcome
+from kopt.device.cuda.timing.new_inputs import NewInputs
+from kopt.device.cuda.timing.tolerant_timing import TolerantTiming
 from kopt.model.base import Value
 from kopt.model.environment import Conditions
 from kopt.model.timing import Measured
@@ -61,6 +62,10 @@ class ChunkRace:
     plan: Race
     read_conditions: Callable[[], Conditions]
     """Reads the state of the device."""
+    new_inputs: NewInputs = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.new_inputs = NewInputs(self.results)
 
     def judge(self, outcomes: Mapping[str, VerificationOutcome]) -> Iterator[tuple[str, JudgedKernel]]:
         """Race the kernels that are right; yield (name, judged), first for kernels that failed verification.
@@ -100,8 +105,8 @@ class ChunkRace:
             timing.verify_kept(list(recorded))
             running = self._survivors(running, self.plan.repeat - done)
         timed = set(times.names())
-        timing.time_new_inputs([name for name in running if name in timed])
-        self.results.refuse_reuse()
+        self.new_inputs.time(timing, [name for name in running if name in timed])
+        self.new_inputs.refuse()
         self.processes.end_timing()
 
     def _survivors(self, running: Sequence[str], calls: int) -> list[str]:

@@ -1,8 +1,11 @@
-"""Read the hardware counters of a kernel with Nsight Compute (`ncu`).
+"""Read the hardware counters of a kernel with Nsight Compute (`ncu`), and make a profile of them.
 
-1. `count` starts `ncu` on a program of ours, `target`.
-2. `target` runs a candidate, and lets `ncu` profile one call.
-3. `csv` reads the table that `ncu` prints; `count` makes a profile of it.
+1. `count` profiles kernels one after the other; the next ones' programs start meanwhile, and wait for their turn.
+2. `run` is one run of `ncu` on a program of ours, `target`; both know the `job`.
+3. `target` runs a candidate, and lets `ncu` profile one call.
+4. `outcome` says what came of a run; `csv` reads the table that `ncu` prints.
+5. `profile` makes a profile of counters.
 
-Which direction a profile suggests is the business of `kopt.search`; verdicts and times never come from here.
+A profile steers the search; verdicts and times do not depend on it.  Which direction it suggests is the business of
+`kopt.search`.
 """

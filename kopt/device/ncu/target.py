@@ -2,10 +2,10 @@
 
     python -m kopt.device.ncu.target JOB.json
 
-Candidate code runs here.  The environment has been cleaned (`kopt.device.ncu.count`).  Nsight Compute's own library in
-this process rules out the whole cage; this process can still be kept from writing outside its working directory, from
-new connections, core dumps and large files.  A candidate that forges its profile misleads its own diagnosis and nothing
-else: verdicts and times never come from here.
+Candidate code runs here.  The environment has been cleaned (`kopt.device.ncu.run.environment`).  Nsight Compute's own
+library in this process rules out the whole cage; this process can still be kept from writing outside its working
+directory, from new connections, core dumps and large files.  A candidate that forges its profile misleads its own
+diagnosis and nothing else: verdicts and times never come from here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from torch.cuda import profiler
 
 from kopt.device.build.precompiled import install, quiet_compiler
 from kopt.device.hardware.zygote import warm
-from kopt.device.ncu.count import GPU, POLL_S, PREPARED, READY, TURN, ProfileJob
+from kopt.device.ncu.job import GPU, POLL_S, PREPARED, READY, TURN, ProfileJob
 from kopt.device.reference import contract, setup
 from kopt.errors import DeviceError
 from kopt.sandbox import cage, landlock

@@ -1,0 +1,127 @@
+"""Keep subjects loaded in a timer process: load them, and load them again into a fresh timer when one breaks."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from kopt.device.baselines.compilations import Subject
+from kopt.device.cuda.results.verdicts import Recorded
+from kopt.device.cuda.sharing.sheets import Sheet
+from kopt.device.draws.distributions import TIMED, Draw
+from kopt.model.problem import Problem
+from kopt.sandbox.service import CHECK_S, PREPARE_S, ServiceProcess
+
+log = logging.getLogger(__name__)
+
+
+class TimingProcesses(Protocol):
+    """The processes that a batch needs."""
+
+    @property
+    def problem(self) -> Problem:
+        """The problem that the subjects solve."""
+
+    @property
+    def referee(self) -> ServiceProcess:
+        """The process that holds the input sets and the expected outputs."""
+
+    def start_timer(self) -> ServiceProcess:
+        """Start a fresh timer in place of the last one."""
+
+    def end_timing(self) -> None:
+        """End the timer, if there is one."""
+
+    def check_health(self) -> None:
+        """Check that the device still computes."""
+
+
+@dataclass
+class LoadedTimer:
+    """A timer with its input sets opened, and the subjects that are loaded into it."""
+
+    processes: TimingProcesses
+    draws: Sequence[Draw]
+    sheets: Sequence[Sheet]
+    """Sheets of the draws, in order of the draws."""
+    _loaded: dict[str, Recorded] = field(default_factory=dict)
+    baselines: dict[str, Subject] = field(default_factory=dict)
+    """The baselines that are loaded, by name."""
+    timer: ServiceProcess = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._start()
+
+    def load(self, name: str, recorded: Recorded) -> None:
+        """Load a candidate's programs."""
+        self.timer.call("load", name, recorded.programs, dict(recorded.binaries), seconds=CHECK_S)
+        self._loaded[name] = recorded
+
+    def compile(self, subject: Subject, seconds: float) -> bytes:
+        """Compile a baseline in a fresh timer, and return the packed compilation; another fresh timer follows.
+
+        Args:
+            subject: the baseline's compilation.
+            seconds: limit of compiling it.
+
+        Raises:
+            CallFailed: the compilation failed.
+        """
+        try:
+            packed = self.timer.call("compile", subject, seconds=seconds)
+        finally:
+            self._start()
+        assert isinstance(packed, bytes)
+        return packed
+
+    def add_baseline(self, subject: Subject, seconds: float) -> None:
+        """Add a baseline.
+
+        Args:
+            subject: the baseline, or one compilation of it.
+            seconds: limit of compiling it.
+
+        Raises:
+            CallFailed: the reference failed.
+        """
+        found, new = self.timer.call("baseline", subject, seconds=seconds)
+        if subject.folder:
+            log.info("%s: %d graphs compiled before, %d compiled now", subject.name, found, new)
+        self.baselines[subject.name] = subject
+
+    def revive(self, cause: Exception) -> None:
+        """Replace a timer that broke by a fresh one, with all subjects loaded again and the inputs restored.
+
+        Args:
+            cause: what broke it: where memory was short, the referee frees what only saves time.
+        """
+        self.processes.end_timing()
+        self.processes.check_health()
+        if "out of memory" in str(cause):
+            self.processes.referee.call("release", seconds=CHECK_S)
+        self.processes.referee.call("restore", seconds=PREPARE_S)
+        self._start()
+        for name, recorded in list(self._loaded.items()):
+            self.load(name, recorded)
+        for subject in self.baselines.values():
+            self.timer.call("baseline", subject, seconds=PREPARE_S)
+
+    def drop(self, name: str) -> None:
+        """Do not load a subject again."""
+        self._loaded.pop(name, None)
+
+    def draws_of(self, workload: str) -> list[Draw]:
+        """Return the draws of a workload, in order of its input sets."""
+        return [draw for draw in self.draws if draw.workload.name == workload]
+
+    def draw_index(self, workload: str, place: int) -> int:
+        """Return the position among all draws of a workload's input set."""
+        return [at for at, draw in enumerate(self.draws) if draw.workload.name == workload][place]
+
+    def _start(self) -> None:
+        self.timer = self.processes.start_timer()
+        timed = Counter(draw.workload.name for draw in self.draws if draw.distribution == TIMED)
+        self.timer.call("open", list(self.sheets), dict(timed), seconds=PREPARE_S)

@@ -1,0 +1,154 @@
+"""Time a batch and tolerate kernels that break it: find the kernel at fault, drop it, and go on with the others."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from kopt.device.cuda.results.chunk_results import ChunkResults
+from kopt.device.cuda.results.times import Samples
+from kopt.device.cuda.results.verdicts import failure, mutation
+from kopt.device.cuda.timing.batch import InputChanged, TimedBatch
+from kopt.device.hardware.nvml import together
+from kopt.errors import WorkerDied
+from kopt.model.build import Phase
+from kopt.model.environment import Conditions
+from kopt.sandbox.service import CallFailed
+
+log = logging.getLogger(__name__)
+
+SPOILED_TRIES = 3
+"""Most tries to time a stage that heat or a hardware brake spoils."""
+Broken = WorkerDied | CallFailed | InputChanged
+BROKEN = (WorkerDied, CallFailed, InputChanged)
+"""Errors that a batch raises when a subject breaks the timer or changes an input."""
+BROKEN_TRIES = 3
+"""Most searches for the kernel that breaks a stage."""
+
+
+@dataclass
+class TolerantTiming:
+    """Time one batch; a kernel that breaks the timer, changes an input or gives a wrong output gets a verdict."""
+
+    batch: TimedBatch
+    results: ChunkResults
+    """Times and verdicts are added here."""
+    warmup: int
+    """Untimed calls of every subject."""
+    read_conditions: Callable[[], Conditions]
+    """Reads the state of the device."""
+
+    def admit(self) -> None:
+        """Load all recorded kernels and verify their replays."""
+        for name, verdict in self.batch.admit(dict(self.results.recorded)).items():
+            self.results.fail(name, verdict)
+
+    def warm(self, names: Sequence[str]) -> None:
+        """Warm up each subject by itself, so that a subject that breaks the timer is known, and take its wall time."""
+        for name in names:
+            try:
+                self.batch.warm([name], self.warmup)
+                self.results.times.wall_ms[name] = self.batch.wall_ms(name)
+            except BROKEN as error:
+                self.drop(name, error)
+
+    def time_stage(self, names: list[str], launches: int, done: int) -> None:
+        """Time one stage and add its times; if a kernel breaks the stage, time the others.
+
+        Args:
+            names: names of the subjects.
+            launches: timed calls of each subject.
+            done: timed calls of earlier stages.
+        """
+        self.results.times.add(self._stage(names, launches, done))
+
+    def verify_kept(self, names: Sequence[str]) -> None:
+        """Verify the timed calls' outputs that were kept."""
+        for name in names:
+            try:
+                verdict = self.batch.verify_kept_output(name)
+            except CallFailed as error:
+                self.drop(name, error)
+                continue
+            if verdict is not None:
+                self.results.fail(name, verdict)
+
+    def drop(self, name: str, error: Broken) -> None:
+        """Fail a candidate that broke the timer or changed an input, and revive the batch.
+
+        Raises:
+            WorkerDied, CallFailed, InputChanged: the subject is a baseline, which is not a candidate's fault.
+        """
+        if name not in self.results.recorded:
+            raise error
+        self.batch.drop(name)
+        if isinstance(error, InputChanged):
+            self.results.fail(name, mutation(error.argument))
+        else:
+            self.results.fail(name, failure(Phase.CRASH, "it broke the process that timed it"))
+        self.batch.revive(error)
+
+    def _stage(self, names: list[str], launches: int, done: int) -> Samples:
+        for _ in range(BROKEN_TRIES):
+            try:
+                return self._timed(names, launches, done)
+            except BROKEN as error:
+                log.warning("timing broke (%s): looking for the kernel that breaks it", error)
+                broke = error
+            self.batch.revive(broke)
+            names = self._without_culprit(names, launches, done, broke)
+        return self._one_by_one(names, launches, done)
+
+    def _without_culprit(self, names: Sequence[str], launches: int, done: int, broke: Broken) -> list[str]:
+        """Find the kernel that breaks the timer, alone or in company, drop it and return the other subjects."""
+        error_alone = {name: self._error_of(names=[name], launches=launches, done=done) for name in names}
+        for name, error in error_alone.items():
+            if error is not None:
+                self.drop(name, error)
+        good = [name for name, error in error_alone.items() if error is None]
+        for name in self.results.recorded if len(good) == len(names) else ():
+            others = [subject for subject in good if subject != name]
+            if name in good and self._error_of(others, launches, done) is None:
+                self.drop(name, broke)
+                return others
+        return good
+
+    def _error_of(self, names: Sequence[str], launches: int, done: int) -> Broken | None:
+        """Warm up and time subjects side by side; return the error, if any, with the batch revived."""
+        try:
+            self.batch.warm(names, self.warmup)
+            self._timed(list(names), launches, done)
+        except BROKEN as error:
+            self.batch.revive(error)
+            return error
+        return None
+
+    def _one_by_one(self, names: Sequence[str], launches: int, done: int) -> Samples:
+        """Time each subject alone, where they cannot be timed side by side; drop those that break even so."""
+        log.warning("timing breaks again and again: each alone, so ratios hold what drifts between them")
+        times: Samples = {}
+        for name in names:
+            try:
+                self.batch.warm([name], self.warmup)
+                times_of_one = self._timed([name], launches, done)
+            except BROKEN as error:
+                self.drop(name, error)
+                continue
+            for workload, by_name in times_of_one.items():
+                times.setdefault(workload, {}).update(by_name)
+        return times
+
+    def _timed(self, names: list[str], launches: int, done: int) -> Samples:
+        """Time subjects side by side, again if heat or a hardware brake spoiled it."""
+        for _ in range(SPOILED_TRIES):
+            before = self.read_conditions()
+            times = self.batch.race(names, launches, done)
+            conditions = together([before, self.read_conditions()])
+            if not conditions.spoiled:
+                break
+            log.warning("the device was slowed down (%s): timing again", ", ".join(conditions.throttle))
+            time.sleep(1.0)
+        self.results.times.conditions.append(conditions)
+        return times
