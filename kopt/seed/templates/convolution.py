@@ -146,6 +146,6 @@ def convolution(x, weight, stride, padding, dilation, groups):
     convolution_kernel[(rows, triton.cdiv(out_channels, block_n), groups)](
         x, weight, output, images, channels, out_channels, D, H, W, OD, OH, OW, image_stride, group_stride,
         pixel_stride, channel_stride, KD, KH, KW, SD, SH, SW, PD, PH, PW, LD, LH, LW, BLOCK_M=block_m, BLOCK_N=block_n,
-        BLOCK_K=block_k, APART=apart, ROW=row, num_warps=8 if block_m * block_n > 8192 else 4, num_stages=3,
+        BLOCK_K=block_k, APART=apart, ROW=row, num_warps=4, num_stages=3,
     )
     return output

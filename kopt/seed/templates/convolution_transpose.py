@@ -125,6 +125,6 @@ def convolution_transpose(x, weight, stride, padding, output_padding, dilation, 
     convolution_transpose_kernel[(rows, triton.cdiv(out_channels, block_n), groups * SD * SH * RW)](
         x, weight, output, images, channels, out_channels, groups, D, H, W, OD, OH, OW, ND, NH, NW, KD, KH, KW, SD, SH,
         SW, PD, PH, PW, LD, LH, LW, TD, TH, TW, RW, BLOCK_M=128, BLOCK_N=block_n, BLOCK_K=32, APART=apart,
-        num_warps=8 if block_n >= 64 else 4, num_stages=3,
+        num_warps=4, num_stages=3,
     )
     return output
