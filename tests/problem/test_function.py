@@ -61,6 +61,9 @@ class Norm(nn.Module):
     def forward(self, x):
         return x * inverse(x, self.eps) * self.weight
 
+def append(q, k, cache):
+    return q * 2, torch.cat((cache, k), dim=2)
+
 def whole():
     from . import util
     return util
@@ -299,6 +302,15 @@ def test_inputs_of_an_attention_keep_equal_shapes_and_factors_of_a_product_do_no
     product = problem_of(Request(name="m", word="torch:mm", inputs=("torch.randn(64, 64)", "torch.randn(64, 64)")))
     (rows, inner), (_, columns) = _shapes(product, product.problem.small[1])
     assert len({rows, inner, columns}) == 3
+
+
+def test_a_cache_keeps_the_sizes_of_keys_that_keep_those_of_queries(package):
+    heads = [f"torch.randn(4, {count}, {length}, 128)" for count, length in ((32, 64), (8, 64), (8, 1984))]
+    result = problem_of(Request(name="a", word=f"{package}.ops:append", inputs=tuple(heads)))
+    for workload in (*result.problem.hidden, *result.problem.small):
+        q, k, cache = _shapes(result, workload)
+        assert (q[0], q[2], q[3]) == (k[0], k[2], k[3])
+        assert (k[0], k[1], k[3]) == (cache[0], cache[1], cache[3])
 
 
 def _shapes(result, workload):
