@@ -5,9 +5,10 @@ import sys
 
 import pytest
 
+from kopt.model.problem import Workload
 from kopt.winner.standalone import standalone
 from kopt.winner.targets import kernelbench, module, torch_library
-from tests.device.small import SOURCE
+from tests.device.small import SCALE, SOURCE
 from tests.winner.test_winner import winner
 
 WITHOUT_GPU = {"CUDA_VISIBLE_DEVICES": "", "HOME": "/tmp", "OMP_NUM_THREADS": "1"}
@@ -48,6 +49,20 @@ def test_a_wrong_kernel_and_one_that_the_interpreter_does_not_know_are_no_right_
     assert (done.returncode, done.stderr) == (status, "")
     assert words in done.stdout
     assert ("cannot be run here: " in done.stdout) is (status == 2)
+
+
+@pytest.mark.parametrize(("fast", "status"), [(1, 0), (0, 2)], ids=["later ones", "all"])
+def test_what_takes_too_long_is_left_out(fast, status, tmp_path):
+    """A kernel that works for ever on other numbers of rows than 6."""
+    source = SOURCE.replace(
+        "    rows, columns = x.shape\n", f"    rows, columns = x.shape\n    while rows != {6 * fast}: pass\n"
+    )
+    sizes = tuple(Workload(name=name, constants={"rows": rows}) for name, rows in (("first", 6), ("second", 5)))
+    text = standalone(winner(source, source, SCALE.model_copy(update={"small": sizes})))
+    done = run(text.replace("MOST_S = 60", "MOST_S = 12"), tmp_path)
+    assert (done.returncode, done.stderr) == (status, "")
+    assert " left out, and what follows: the check has taken " in done.stdout
+    assert ("the kernel is right on first; " in done.stdout) is (status == 0)
 
 
 @pytest.mark.parametrize(("form", "told"), [(module, True), (torch_library, True), (kernelbench, False)])
