@@ -42,6 +42,7 @@ localrules:
 onstart:
     if HEAD:
         take_run()
+        keep_results()
         live.follow(Progress(Path(RUN)))
     if SUBMITS:
         keep_asking_squeue()
@@ -59,6 +60,7 @@ onstart:
 
 onsuccess:
     end_parents_of_run()
+    compare_with_kept()
 
 
 onerror:

@@ -63,7 +63,7 @@ def run(
     --force alone.
 
     Print for which dtypes, dimensions, sizes and strides the kernel runs, and what happens for others; modules and
-    operators say the same in their head.
+    operators say the same in their head, and check their kernel as a script: python FILE, also without a GPU.
 
     JSON: `path`, `form`, `purpose`, `problem`, `kernel`, its name, and `limits`, the lines on what it runs for.
 

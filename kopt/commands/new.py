@@ -70,8 +70,8 @@ def run(
 
     Print what was understood, and write the problem's folder.  A function needs example inputs.
 
-    JSON: `folder`, `problem`, `signature`, `kind`, `notes`, `files` by name, and `kept_aside`, the path of what
-    --force replaced.
+    JSON: `folder`, `problem`, `signature`, `kind`, `notes`, `sizes` that an exported kernel will take, `files` by name,
+    and `kept_aside`, the path of what --force replaced.
 
     Examples:
         kopt new softmax2 --from 23_Softmax.py
@@ -83,6 +83,7 @@ def run(
     from kopt.commands.parts.understood import in_words
     from kopt.problem.make import Wanted, made
     from kopt.problem.write import check_free, write_folder
+    from kopt.winner.size_rules import size_rules
 
     folder = folder_of(name)
     check_free(folder, force=force)
@@ -97,7 +98,10 @@ def run(
     )  # fmt: skip
     result = made(wanted)
     before = write_folder(folder, result.files, force=force)
-    answer = result.model_dump() | {"folder": str(folder), "kept_aside": before and str(before)}
+    answer = result.model_dump(exclude={"given"}) | {
+        "folder": str(folder), "kept_aside": before and str(before),
+        "sizes": size_rules(result.problem, result.given)[0],
+    }  # fmt: skip
     print_answer(answer, in_words(result, folder, name, before), as_json=json)
     return 0
 

@@ -15,6 +15,7 @@ from kopt.errors import ConfigError, CorruptArtifact
 from kopt.model.problem import Problem
 from kopt.preflight.validate import Checked, lock_note
 from kopt.problem import folder
+from kopt.run.earlier import replacing
 from kopt.run.started import refuse_held, started
 
 CONFIG_WORDS = ("--config", "-C")
@@ -110,6 +111,19 @@ def refuse_foreign_run(checked: Checked) -> None:
             f"{run} is a run of problem {other}: name this run otherwise (run=NAME, kopt run --name NAME), or remove "
             "the folder"
         )
+
+
+def replaced_note(checked: Checked, words: Sequence[str]) -> str:
+    """Write the note for the user where a start replaces the results of a search that ended; empty elsewhere.
+
+    Args:
+        checked: the run's settings.
+        words: Snakemake's command line.
+    """
+    run = Path(checked.settings.folder)
+    if _asks(words, ("--unlock",)) or not (run / PROBLEM).exists():
+        return ""
+    return replacing(run, checked.config, folder.load(checked.problem_folder))
 
 
 def _other_problem(run: Path, checked: Checked) -> str:

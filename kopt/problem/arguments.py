@@ -168,7 +168,8 @@ def equal_sizes(arguments: Sequence[Argument]) -> dict[str, str]:
         if like is not argument and len(argument.numbers) >= ATTENTION:
             equal |= {name: equal.get(first, first) for name, first in zip(argument.numbers, like.numbers, strict=True)}
         elif like is argument:
-            equal |= _equal_but_one(argument, by_text.values())
+            like_others = _equal_but_one(argument, by_text.values())
+            equal |= {name: equal.get(first, first) for name, first in like_others.items()}
     bounds = {name for argument in arguments for name in _bounds(argument)} - set(equal)
     values = {name: node.value for argument in arguments for name, node in argument.numbers.items()}
     sizes: dict[object, str] = {}

@@ -10,7 +10,7 @@ from itertools import combinations, product
 from kopt.errors import ProblemError
 from kopt.model.base import Value
 from kopt.model.kernel import Kernel
-from kopt.model.problem import Dtype, Problem, Workload
+from kopt.model.problem import Dtype, Given, Problem, Workload
 from kopt.model.signature import Signature
 from kopt.problem.draft import GIVEN, Draft
 from kopt.problem.literals import constants, literals, named
@@ -46,6 +46,8 @@ class Derived(Value):
     """Constants that can change together only."""
     notes: tuple[str, ...] = ()
     """The draft's notes."""
+    given: tuple[Given, ...] = ()
+    """Arguments in all workloads; those left out have inputs inside of lists."""
 
 
 def with_workloads(name: str, source: str) -> Problem:
@@ -72,6 +74,7 @@ def derived(draft: Draft) -> Derived:
 
 
 def _derived(draft: Draft) -> Derived:
+    from kopt.device.facts.arguments import given_in
     from kopt.device.reference import trial
     from kopt.device.reference.signature import signature_of
 
@@ -94,7 +97,11 @@ def _derived(draft: Draft) -> Derived:
     if draft.seed and has_model_new(draft.seed):
         seed = Kernel(source=with_entry(draft.seed, problem.reference, signature, draft.name))
         problem = problem.model_copy(update={"seed": seed})
-    return Derived(problem=problem, signature=signature, together=together, notes=draft.notes)
+    every = (given_in(problem, workload) for workload in (*problem.main, *problem.hidden, *problem.small))
+    return Derived(
+        problem=problem, signature=signature, together=together, notes=draft.notes,
+        given=tuple(one for one in every if one is not None),
+    )  # fmt: skip
 
 
 def _declared(draft: Draft) -> tuple[Workload, ...]:

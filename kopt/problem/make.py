@@ -12,7 +12,7 @@ from pathlib import Path
 
 from kopt.errors import ProblemError, nearest
 from kopt.model.base import Value
-from kopt.model.problem import Dtype, Problem
+from kopt.model.problem import Dtype, Given, Problem
 from kopt.model.signature import Signature
 from kopt.problem import function
 from kopt.problem.backward import gradient_of
@@ -58,6 +58,8 @@ class Made(Value):
     notes: tuple[str, ...]
     files: dict[str, str]
     """Texts by name."""
+    given: tuple[Given, ...]
+    """Arguments in all workloads; those left out have inputs inside of lists."""
 
 
 def made(wanted: Wanted) -> Made:
@@ -85,7 +87,10 @@ def made(wanted: Wanted) -> Made:
         check_kernel(draft.seed, wanted.name)
     result = whole or complete(draft)
     files = texts(result.problem, draft.reference, draft.kernels)
-    return Made(problem=result.problem, signature=result.signature, kind=kind, notes=_notes(result), files=files)
+    return Made(
+        problem=result.problem, signature=result.signature, kind=kind, notes=_notes(result), files=files,
+        given=result.given,
+    )  # fmt: skip
 
 
 def _read(path: Path, wanted: Wanted) -> tuple[Draft, str]:

@@ -6,6 +6,11 @@ from collections.abc import Sequence
 
 from kopt.winner.accepted import POWER, Pattern
 
+WARNING = "PyTorch runs"
+"""Begin of the warning of an exported file."""
+MOST_FIXED = 8
+"""Most fixed sizes that are named."""
+
 
 def limits(wanted: Sequence[Pattern], *, guarded: bool) -> list[tuple[str, str]]:
     """Say for which arguments a kernel runs, each fact with its label.
@@ -16,11 +21,14 @@ def limits(wanted: Sequence[Pattern], *, guarded: bool) -> list[tuple[str, str]]
     """
     tensors = [one for one in wanted if one.dtype]
     facts = [("runs for", ", ".join(map(_argument, wanted)))]
-    facts += [("", text) for text in (*_sizes(tensors), *_memory(tensors))]
+    facts += [*_sizes(tensors), *_labelled("memory", _memory(tensors))]
     if not guarded:
         return [*facts, ("else", "nothing checks the arguments in this form: others may give wrong results")]
     others = "other dtypes, other numbers of dimensions, sizes or strides, tensors off the GPU, gradients"
     facts.append(("else", f"PyTorch runs in place of the kernel, with a warning that says why: {others}"))
+    facts.append(
+        ("", f"it comes once for each kind of reason; to silence it: warnings.filterwarnings('ignore', {WARNING!r})")
+    )
     if inputs := [one for one in tensors if one.is_input and len(one.sizes) > 1]:
         listed = ", ".join(f"{one.name} {len(one.sizes)}" for one in inputs)
         advice = "reshape an input that has others, or make a problem with such inputs"
@@ -34,21 +42,36 @@ def _argument(one: Pattern) -> str:
     return f"{one.name} = {one.values[0]}" if one.values else f"any {one.name}"
 
 
-def _sizes(tensors: Sequence[Pattern]) -> list[str]:
+def _sizes(tensors: Sequence[Pattern]) -> list[tuple[str, str]]:
+    """Say which sizes vary, by what rule, and which are fixed."""
     every = dict.fromkeys(size for one in tensors for size in one.sizes if isinstance(size, str))
     names = [name for name in every if name.isidentifier()]
     powers = [name for name in names if name.startswith(POWER)]
     others = [name for name in names if name not in powers]
-    said = []
+    varies = []
     if others:
-        said.append(f"{', '.join(others)}: any size, the same wherever the name stands")
+        varies.append(f"{', '.join(others)}: any size, the same wherever the name stands")
     if powers:
-        said.append(f"{', '.join(powers)}: any power of two, as all sizes were with which it was verified")
+        varies.append(f"{', '.join(powers)}: any power of two, as all sizes were with which it was verified")
     if following := [size for size in every if size not in names]:
-        said.append(f"{', '.join(following)}: as in all sizes with which it was verified")
-    if powers or any(isinstance(size, int) for one in tensors if one.is_input for size in one.sizes):
-        said.append("a size that is fixed, or a power of two, becomes free with a workload that has another one")
+        varies.append(f"{', '.join(following)}: as in all sizes with which it was verified")
+    fixed = [
+        f"dimension {place} of {one.name} is {size}"
+        for one in tensors
+        for place, size in enumerate(one.sizes)
+        if isinstance(size, int)
+    ]
+    more = f" and {len(fixed) - MOST_FIXED} more" if fixed[MOST_FIXED:] else ""
+    held = [f"{', '.join(fixed[:MOST_FIXED])}{more}, and nothing else"] if fixed else []
+    said = [*_labelled("varies", varies or ["no size"]), *_labelled("fixed", held)]
+    if powers or fixed:
+        said.append(("", "a size that is fixed, or a power of two, becomes free with a workload that has another one"))
     return said
+
+
+def _labelled(label: str, lines: Sequence[str]) -> list[tuple[str, str]]:
+    """Give a label to the first of some lines."""
+    return [(label if not place else "", line) for place, line in enumerate(lines)]
 
 
 def _memory(tensors: Sequence[Pattern]) -> list[str]:

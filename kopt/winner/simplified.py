@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from kopt.artifact import read_value, text_digest, write_value
+from kopt.artifact import digest, read_value, text_digest, write_value
+from kopt.errors import ConfigError
 from kopt.model.base import Value
+from kopt.model.problem import Problem
 from kopt.report.record import FinalFigures
 from kopt.winner.standalone import standalone
 from kopt.winner.tuning import have_same_autotuners
@@ -29,10 +31,26 @@ class SimplifiedKernel(Value):
     figures: FinalFigures
     device: str
     """Device that the times are of."""
+    problem: str
+    """Digest of the problem for which it was judged."""
+
+
+def problem_digest(problem: Problem) -> str:
+    """Return the digest of all of a problem but its seed kernel."""
+    return digest(problem.model_dump(mode="json", exclude={"seed"}))
 
 
 def as_winner(best: Winner, kernel: SimplifiedKernel) -> Winner:
-    """Describe a simplified kernel of the run whose best kernel is given."""
+    """Describe a simplified kernel of the run whose best kernel is given.
+
+    Raises:
+        ConfigError: the run is of another problem by now, as after an edit of problem.py.
+    """
+    if kernel.problem != problem_digest(best.problem):
+        raise ConfigError(
+            f"{kernel.name} was judged for another problem than {best.problem.name} is now, which was edited since: "
+            "kopt simplify RUN judges and writes one anew"
+        )
     return replace(
         best, source=kernel.source, name=kernel.name, steps=kernel.steps, judge=kernel.judge, checks=kernel.checks,
         figures=kernel.figures, device=kernel.device,

@@ -26,20 +26,23 @@ def standalone(winner: Winner) -> str:
 
 
 def self_check(winner: Winner) -> str:
-    """Return the block of a script that checks the kernel on a GPU against the reference, and times both."""
+    """Return the block of a script that checks the kernel on a GPU, and times it, or else in Triton's interpreter."""
     problem = winner.problem
     workloads = {one.name: dict(one.constants) for one in (*problem.main, *problem.hidden)}
+    small = {one.name: dict(one.constants) for one in problem.small}
     code = [
         *embedded("arguments"),
         *embedded("modes", REFERENCES),
         *embedded("undecided"),
+        *embedded("interpreted"),
         *embedded("self_check"),
         f"REFERENCE = {quoted(problem.reference)}",
         f"WORKLOADS = {workloads!r}",
+        f"SMALL = {small!r}",
         f"DTYPE = {None if problem.keep_dtypes else f'torch.{problem.dtype.value}'}",
-        f"raise SystemExit(check({problem.seed.entry}, {problem.name!r}, REFERENCE, DTYPE, WORKLOADS))",
+        f"raise SystemExit(check({problem.seed.entry}, {problem.name!r}, REFERENCE, DTYPE, WORKLOADS, SMALL))",
     ]
-    body = "\n\n".join(code[:-4]) + "\n\n" + "\n".join(code[-4:])
+    body = "\n\n".join(code[:-5]) + "\n\n" + "\n".join(code[-5:])
     return f'if __name__ == "__main__":\n\n    def _check_and_time():\n{_indented(body, 8)}\n\n    _check_and_time()'
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from kopt.errors import ProblemError
+from kopt.model.problem import Argument
 from kopt.winner import provenance
 from kopt.winner.accepted import Pattern, patterns
 from kopt.winner.constants import free_arguments
@@ -23,10 +24,13 @@ OWN = frozenset(
     {
         "ARGUMENTS", "WEIGHTS", "SHAPES", "FREE", "KernelModel", "ModelNew", "further_arguments", "refusal", "refused",
         "tell", "unlike", "why_not", "without_weights", "parted", "unshared", "needs_dispatcher",
-        "made_in_evaluation_mode", "wanted_size", "call_kernel",
+        "made_in_evaluation_mode", "wanted_size", "call_kernel", "LARGEST",
     }
 )  # fmt: skip
 """Names that the written files define beside those of kernel and reference."""
+
+LARGEST = (1 << 31) - 1
+"""Most elements of a tensor that indexes of 32 bits reach; an exported file takes more where more were verified."""
 
 INPUTS = frozenset({"get_inputs"})
 """Functions of a reference that are left out, since they only make its inputs."""
@@ -46,11 +50,20 @@ class Target:
     """Whether the file runs PyTorch in place of the kernel for arguments that the kernel was not verified with."""
 
 
-def kernel_and_reference(winner: Winner) -> str:
+CHECK = (
+    "check",
+    "this file as a script checks the kernel against PyTorch: on a GPU, where both are timed, or else on the CPU, in "
+    "Triton's interpreter",
+)
+"""Says, with its label, what a file does that ends with a self-check."""
+
+
+def kernel_and_reference(winner: Winner, *, checks_itself: bool) -> str:
     """Write a module's head: docstring, provenance, the kernel's code and the reference's, which must share no name.
 
     Args:
         winner: the kernel.
+        checks_itself: whether the file ends with a self-check.
 
     Raises:
         ProblemError: kernel and reference define a name in two ways.
@@ -58,7 +71,7 @@ def kernel_and_reference(winner: Winner) -> str:
     kernel = winner.text
     reference = module_text(without_functions(winner.problem.reference, INPUTS))
     _refuse_clashes(winner, kernel, reference)
-    told = provenance.as_comments(limits(arguments(winner), guarded=True))
+    told = provenance.as_comments([*limits(arguments(winner), guarded=True), *([CHECK] if checks_itself else [])])
     head = f"{provenance.docstring(winner)}\n\n{provenance.comments(winner)}\n{told}"
     helper = "\n\n\n".join([*embedded("arguments"), *embedded("accepted")])
     futures = "\n".join(sorted({*kernel.imports.splitlines(), *reference.imports.splitlines()} - {""}))
@@ -77,8 +90,10 @@ def arguments(winner: Winner) -> tuple[Pattern, ...]:
 def guards(winner: Winner) -> str:
     """Write `why_not(inputs, weights)`: why PyTorch has to run in place of the kernel; empty where the kernel may."""
     rows = "".join(f"    {tuple(one)!r},\n" for one in arguments(winner))
+    largest = max((_extent(one) for every in winner.given for one in every.arguments if one.dtype), default=0)
+    raised = f"LARGEST = {largest}\n\n" if largest > LARGEST else ""
     shapes = {tuple(spec.shape for spec in workload.inputs) for workload in winner.workloads}
-    return f'''ARGUMENTS = (  # name, whether it is an input, dtype, sizes, order in memory, strides, value
+    return f'''{raised}ARGUMENTS = (  # name, whether it is an input, dtype, sizes, order in memory, strides, value
 {rows})
 """Arguments that the kernel was verified with: a name in place of a size may be any size, the same everywhere."""
 
@@ -145,6 +160,11 @@ class {name}(Model):
             tell(reason)
             return super().forward(*inputs)
         return {entry}(*inputs, **further_arguments({entry}, inputs, self, globals()))'''
+
+
+def _extent(argument: Argument) -> int:
+    """Return the elements from the first to the last one of a tensor in memory."""
+    return 1 + sum(step * (size - 1) for size, step in zip(argument.shape, argument.stride, strict=True))
 
 
 def quoted_json(value: object) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from kopt.artifact import write_value
 from kopt.cli import main
 from kopt.commands.parts.one_kernel import request_for
 from kopt.commands.parts.simplification import SLOWER, Bench, Simplification, result_lines, simplified
@@ -17,7 +18,7 @@ from kopt.errors import ConfigError
 from kopt.simplify.search import Ancestor
 from kopt.store import Store
 from tests.device.small import H100, SCALE, SOURCE
-from tests.view.hand_made_run import finish, hand_made_run
+from tests.view.hand_made_run import PROBLEM, finish, hand_made_run
 
 DETOUR = SOURCE.replace("x * w * factor", "(w * x) * factor").replace("    rows, c", "    spare = 3\n    rows, c")
 """As fast as the seed kernel, and longer."""
@@ -105,6 +106,16 @@ def test_a_kernel_that_was_not_judged_is_not_exported(written, capsys):
         (line,) = capsys.readouterr().err.splitlines()
         assert said in line
         assert not Path("scale_module.py").exists()
+
+
+@pytest.mark.xdist_group("simplify")
+def test_a_kernel_that_was_judged_for_the_problem_before_an_edit_is_not_exported(written, capsys):
+    file = Path("results/run/problem.json")
+    edited = PROBLEM.model_copy(update={"reference": PROBLEM.reference + "\nEDITED = 1\n"})
+    write_value(file, edited)
+    assert main(["export", "run", "--kernel", "results/run/simplified.py"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "was judged for another problem than scale is now, which was edited since: kopt simplify RUN" in line
 
 
 @pytest.mark.parametrize(

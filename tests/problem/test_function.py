@@ -61,6 +61,13 @@ class Norm(nn.Module):
     def forward(self, x):
         return x * inverse(x, self.eps) * self.weight
 
+def loss(logits, targets, keep):
+    found = torch.log_softmax(logits, -1).gather(-1, targets.unsqueeze(-1)).squeeze(-1)
+    return found.masked_fill(~keep, 0.0)
+
+def append(q, k, cache):
+    return q * 2, torch.cat((cache, k), dim=2)
+
 def whole():
     from . import util
     return util
@@ -299,6 +306,24 @@ def test_inputs_of_an_attention_keep_equal_shapes_and_factors_of_a_product_do_no
     product = problem_of(Request(name="m", word="torch:mm", inputs=("torch.randn(64, 64)", "torch.randn(64, 64)")))
     (rows, inner), (_, columns) = _shapes(product, product.problem.small[1])
     assert len({rows, inner, columns}) == 3
+
+
+def test_a_cache_keeps_the_sizes_of_keys_that_keep_those_of_queries(package):
+    heads = [f"torch.randn(4, {count}, {length}, 128)" for count, length in ((32, 64), (8, 64), (8, 1984))]
+    result = problem_of(Request(name="a", word=f"{package}.ops:append", inputs=tuple(heads)))
+    for workload in (*result.problem.hidden, *result.problem.small):
+        q, k, cache = _shapes(result, workload)
+        assert (q[0], q[2], q[3]) == (k[0], k[2], k[3])
+        assert (k[0], k[1], k[3]) == (cache[0], cache[1], cache[3])
+
+
+def test_a_batch_of_three_inputs_changes_in_all_though_one_of_them_would_broadcast(package):
+    inputs = ("torch.randn(4, 512, 1024)", "torch.randint(0, 1024, (4, 512))", "torch.rand(4, 512) > 0.1")
+    result = problem_of(Request(name="l", word=f"{package}.ops:loss", inputs=inputs))
+    for workload in (*result.problem.hidden, *result.problem.small):
+        logits, targets, keep = _shapes(result, workload)
+        assert logits[:2] == targets == keep
+    assert {_shapes(result, workload)[0][0] for workload in result.problem.hidden} == {3}
 
 
 def _shapes(result, workload):

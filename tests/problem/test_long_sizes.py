@@ -169,3 +169,29 @@ def test_rows_as_many_as_there_are_experts_are_no_experts():
     rows, experts = ({inputs_of(problem, one.name)[0][at] for one in problem.small} for at in (0, 1))
     assert any(row % 16 for row in rows)
     assert all(one & (one - 1) == 0 for one in experts)
+
+
+@pytest.mark.parametrize(("batch", "others"), [(2, {3}), (4, {3}), (8, {7}), (16, {13, 9})])
+def test_a_batch_takes_a_size_that_is_no_power_of_two_however_small_it_is(batch, others):
+    problem = problem_of(
+        f"B = {batch}\nT = 1024\nD = 1152",
+        "x, gate",
+        "torch.softmax(x * gate.unsqueeze(1), -1)",
+        "torch.randn(B, T, D), torch.randn(B, D)",
+    )
+    for workload in (*problem.hidden, *(one for one in problem.small if one.name == "ragged")):
+        x, gate = try_sizes(problem, workload.constants).inputs
+        assert x[0] == gate[0]
+        assert x[0] in others
+
+
+@pytest.mark.parametrize(
+    ("inputs", "taken"),
+    [
+        ("torch.randn(3, H, W), torch.randn(3, 1, 1)", {3}),  # three colours
+        ("torch.randn(T, W), torch.randn(8, 1, W)", {8, 4}),  # eight experts
+    ],
+)
+def test_a_small_size_that_leads_an_input_and_is_no_batch_stays_or_is_halved(inputs, taken):
+    problem = problem_of("H = 512\nW = 1024\nT = 2048", "x, y", "x * y", inputs)
+    assert {try_sizes(problem, one.constants).inputs[1][0] for one in (*problem.hidden, *problem.small)} == taken

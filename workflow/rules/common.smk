@@ -23,9 +23,11 @@ from kopt.preflight.start import (
     check_gpu,
     check_words,
     refuse_foreign_run,
+    replaced_note,
 )
 from kopt.preflight.validate import judge_note, reread, validate
 from kopt.provenance import files_digest, rule_digest
+from kopt.run.earlier import after, keep
 from kopt.run.progress import Progress
 from kopt.run.started import hold, record_start
 from kopt.warm.connect import let_start_ahead
@@ -63,6 +65,8 @@ try:
         if not SUBMITS:
             check_gpu(CHECKED, sys.argv)
         if note := begin(CHECKED.settings.folder, sys.argv):
+            print(f"kopt: note: {visible(note)}", file=sys.stderr)
+        if note := replaced_note(CHECKED, sys.argv):
             print(f"kopt: note: {visible(note)}", file=sys.stderr)
         fork_jobs(CHECKED)
         ahead = () if SUBMITS or workflow.dryrun else (let_start_ahead,)
@@ -192,6 +196,25 @@ def take_run():
         record_start(Path(RUN), sys.argv, CONFIG)
     except KoptError as error:
         sys.exit(error_line(error))
+
+
+# The folder where `keep_results` has put the results of an earlier search; none where it replaces none.
+KEPT = []
+
+
+def keep_results():
+    """Keep the results of a search that has ended where rule `finish` writes others in their place."""
+    if any(job.rule.name == "finish" for job in workflow.dag.needrun_jobs()):
+        try:
+            KEPT.extend(filter(None, [keep(Path(RUN))]))
+        except KoptError as error:
+            sys.exit(error_line(error))
+
+
+def compare_with_kept():
+    """Say where the results that were kept are better than those of the run that has ended."""
+    for note in filter(None, (after(Path(RUN), kept) for kept in KEPT)):
+        print(f"kopt: note: {visible(note)}", file=sys.stderr)
 
 
 def keep_asking_squeue():

@@ -101,7 +101,7 @@ def _examined(problem: Problem, device: Device) -> Report:
         else:
             text = f"none: a search makes one of the reference; or write kernel.py with {_call(problem)[0]}"
             lines.append(Line(name="kernel", state="note", text=text))
-        lines += _fixed(problem)
+        lines += [*_fixed(problem), *_sizes(problem)]
         passed("cost", lambda: _cost(problem, device, lines))  # a line for each timed workload
     return Report(lines=tuple(lines))
 
@@ -240,6 +240,16 @@ def _fixed(problem: Problem) -> list[Line]:
     listed = ", ".join(values[:MOST_FIXED]) + (f" and {len(values) - MOST_FIXED} more" if values[MOST_FIXED:] else "")
     text = f"a kernel is verified for these values alone, and may hold them as constants: {listed}"
     return [Line(name="fixed", state="note", text=text)]
+
+
+def _sizes(problem: Problem) -> list[Line]:
+    """Say for which sizes an exported kernel will run."""
+    from kopt.device.facts.arguments import given_in
+    from kopt.winner.size_rules import size_rules
+
+    every = (given_in(problem, workload) for workload in (*problem.main, *problem.hidden, *problem.small))
+    text, free = size_rules(problem, [one for one in every if one is not None])
+    return [Line(name="sizes", state="ok" if free else "note", text=text)] if text else []
 
 
 def _cost(problem: Problem, device: Device, lines: list[Line]) -> str:

@@ -30,7 +30,7 @@ from kopt.report.record import Comparison, FinalFigures
 from kopt.run.final import final_figures
 from kopt.simplify.search import Ancestor, Judgement, Simplified, Trial, simplify
 from kopt.store import Store
-from kopt.winner.simplified import SimplifiedKernel
+from kopt.winner.simplified import SimplifiedKernel, problem_digest
 
 if TYPE_CHECKING:
     from kopt.run.so_far import RunSoFar
@@ -225,6 +225,7 @@ def simplified_kernel(run: RunSoFar, candidate: Candidate, found: Simplified, af
         checks=len(after.checks) or None,
         figures=_figures(final_figures(run.run), candidate, after),
         device=after.device,
+        problem=problem_digest(run.run.problem),
     )
 
 

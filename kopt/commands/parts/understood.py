@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kopt.model.problem import TensorSpec, Workload
 from kopt.problem.make import Made
+from kopt.winner.size_rules import size_rules
 
 USES = {"main": "timed", "hidden": "verified, not timed", "small": "verified where there is no GPU"}
 """Uses of the workloads, by kind."""
@@ -31,6 +32,8 @@ def in_words(made: Made, folder: Path, word: str, before: Path | None) -> list[s
         lines.append(("output", f"none: the reference {signature.returned_in_words}"))
     for kind, use in USES.items():
         lines += [("workload", f"{_workload(w)} ({use})") for w in getattr(problem, kind)]
+    if sizes := size_rules(problem, made.given)[0]:
+        lines.append(("sizes", sizes))
     seed = "kernel.py" if problem.has_seed else "made of the reference when a search starts; or write kernel.py"
     lines.append(("seed", seed))
     lines += [("kernel", name) for name in made.files if name.startswith("kernels/")]

@@ -10,9 +10,9 @@ steps:
    divides it still.  One size may stay long, so that a loop over it goes round more than once.
 3. For a ragged workload, add a rest to each size, or take one off, so that no size is a multiple of a tile, and most
    are a usual tile and a rest; long sizes have a rest, too.  Small sizes (three coordinates, four heads) are structure,
-   and stay.  Rows of heads (contracted in batches, or of three dimensions without windows) stay powers of two from 16
-   to 256 where they are such, as kernels hold such a row in one tile.  Sizes that a view merges and parts by a constant
-   stay multiples of it.
+   and stay, but for a batch, the first dimension of the first input: an exported kernel shall take any.  Rows of heads
+   (contracted in batches, or of three dimensions without windows) stay powers of two from 16 to 256 where they are
+   such, as kernels hold such a row in one tile.  Sizes that a view merges and parts by a constant stay multiples of it.
 
 A choice is taken if the reference runs with it, no dimension of any of its tensors shrinks to 1, and a tensor that it
 cuts into equal pieces (the halves of a head) still is.  Works on values: what runs the reference is passed as a
@@ -48,6 +48,9 @@ ROW_UNIT = 8
 
 RESTS = 4
 """How many times more elements than wanted a tensor may have where its sizes have rests."""
+
+COORDINATES = 3
+"""A first dimension of this size is taken for coordinates or colours, not for a batch."""
 
 KEPT = 4
 """A size up to this (three coordinates, four heads) stays as it is, unless the reference takes no other small sizes."""
@@ -118,10 +121,11 @@ class Sizes:
         taken = {even[size] for size in self.sizes if size.values[0] <= self._kept}
         for size in self.sizes:
             own = size.values[0]
-            if own <= self._kept or (even[size] == own <= STRUCTURAL and own not in taken):
+            batch = own != COORDINATES and self._tried.is_batch(size)
+            if not batch and (own <= self._kept or (even[size] == own <= STRUCTURAL and own not in taken)):
                 taken.add(own)
                 continue
-            values = list(ragged(even[size], size, self._unit(size)))
+            values = list(ragged(even[size], size, self._unit(size))) or [own + size.step] * batch
             for odd in sorted(values, key=lambda value: value in taken):
                 if self._fits({**chosen, size: odd}, RESTS * most):
                     taken.add(odd)

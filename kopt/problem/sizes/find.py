@@ -50,13 +50,13 @@ class Finder:
     def _tied(self, name: str, value: int, taken: set[str]) -> Size | None:
         tie = tuple(other for group in self.ties if name in group for other in group if other not in taken)
         for step in STEPS:
-            if tie and step < value and self.tried.run(dict.fromkeys(tie, value - step)):
+            if tie and step < _end(value) and self.tried.run(dict.fromkeys(tie, value - step)):
                 return Size(tie, (value,) * len(tie), step)
         return None
 
     def _alone(self, name: str, value: int, constants: Mapping[str, int]) -> Size | None:
         for step in STEPS:
-            if step < value and (trial := self.tried.run({name: value - step})):
+            if step < _end(value) and (trial := self.tried.run({name: value - step})):
                 reaches_input = trial.inputs != self.tried.given.inputs or self._reaches_results(trial)
                 reaches = reaches_input or trial.parameters != self.tried.given.parameters
                 if not reaches or (not reaches_input and value <= STRUCTURAL):
@@ -140,7 +140,7 @@ class Finder:
             for step in STEPS:
                 changed = {n: constants[n] * (value - step) // value for n in group}
                 exact = all(constants[n] * (value - step) % value == 0 for n in group)
-                if step < value and exact and len(group) > 1 and (trial := self.tried.run(changed)):
+                if step < _end(value) and exact and len(group) > 1 and (trial := self.tried.run(changed)):
                     if trial.inputs == self.tried.given.inputs and trial.parameters == self.tried.given.parameters:
                         return None
                     needed = self._needed(changed)
@@ -161,6 +161,11 @@ class Finder:
                 ):
                     others = rest
         return (first, *others)
+
+
+def _end(value: int) -> int:
+    """Return the end of the steps that are tried: a size of 1 may be taken since it broadcasts."""
+    return max(value - 1, 2)
 
 
 def _with_multiples(alike: tuple[str, ...], others: Mapping[str, int]) -> Iterator[tuple[str, ...]]:

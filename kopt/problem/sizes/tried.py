@@ -80,6 +80,15 @@ class Tried:
         given = self.given
         return all(len(shape) < 2 for shape in (*given.inputs, *given.parameters, *given.made))
 
+    def is_batch(self, size: Size) -> bool:
+        """Return whether a size is the first dimension of the first input, and of no input or parameter another one."""
+        trial = self.run(size.at(size.values[0] - size.step))
+        if size.step > 1 or trial is None or trial.parameters != self.given.parameters:
+            return False
+        pairs = list(zip(self.given.inputs, trial.inputs, strict=True))
+        leads = pairs[0][0][:1] != pairs[0][1][:1] and len(pairs[0][0]) > 1
+        return leads and all(own[1:] == changed[1:] for own, changed in pairs)
+
     def is_row(self, size: Size, rank: int = 1) -> bool:
         """Return whether a size is the length of the rows of an input or a parameter of `rank` dimensions or more."""
         trial = self.run(size.at(size.values[0] - size.step))

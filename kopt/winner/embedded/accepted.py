@@ -1,7 +1,10 @@
 """Decide in an exported file whether the kernel may run on some arguments; the text of this module is written there."""
 
+import re
+import sys
 import warnings
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +13,8 @@ _TOLD = set[str]()
 _REFUSALS = dict[tuple[Any, ...], str]()
 """Answers of `refusal` by the kind of arguments (shapes, strides, dtypes, device): asking anew for each call would take
 longer than a small kernel."""
+LARGEST = (1 << 31) - 1
+"""Most elements from the first to the last one of a tensor: kernels were verified with no more."""
 MOST_REFUSALS = 1000
 """Most entries of `_REFUSALS`, which is emptied then."""
 
@@ -53,6 +58,8 @@ def refusal(arguments: Sequence[Any], inputs: Sequence[Any], weights: Sequence[A
             return f"{name} is {given.dtype}, not torch.{dtype}"
         if given.dim() != len(wanted):
             return f"{name} has {given.dim()} dimensions, not {len(wanted)}"
+        if 1 + sum(step * (size - 1) for size, step in zip(given.shape, given.stride(), strict=True)) > LARGEST:
+            return f"{name} has more elements than index arithmetic in 32 bits reaches"
         if device is not None and given.device != device:
             return f"{name} is on {given.device}, not on {device}"
         device = given.device
@@ -89,7 +96,12 @@ def wanted_size(want: str, sizes: dict[str, int], size: int) -> int:
 
 
 def tell(reason: str) -> None:
-    """Warn, once for each reason, that PyTorch runs in place of the kernel."""
-    if reason not in _TOLD and not torch.compiler.is_compiling():
-        _TOLD.add(reason)
-        warnings.warn(f"PyTorch runs, not kopt's kernel: {reason}", stacklevel=3)
+    """Warn that PyTorch runs in place of the kernel, at the caller's line; once for reasons that differ in numbers."""
+    kind = re.sub(r"\d+", "", reason)
+    if kind not in _TOLD and not torch.compiler.is_compiling():
+        _TOLD.add(kind)
+        frame, level = sys._getframe(1), 2
+        own = (__file__, str(Path(torch.__file__).parent))
+        while frame.f_back is not None and frame.f_code.co_filename.startswith(own):
+            frame, level = frame.f_back, level + 1
+        warnings.warn(f"PyTorch runs, not kopt's kernel: {reason}", stacklevel=level)

@@ -1,4 +1,4 @@
-"""Check a kernel against its reference on this GPU, and time both."""
+"""Check a kernel against its reference, and time both on this GPU; without one, in Triton's interpreter."""
 
 import ast
 import copy
@@ -14,6 +14,13 @@ import torch
 
 from kopt.device.reference.modes import made_in_evaluation_mode
 from kopt.winner.embedded.arguments import further_arguments
+from kopt.winner.embedded.interpreted import (
+    MOST_S,
+    TimeIsUp,
+    complete_interpreter,
+    is_interpreted,
+    start_interpreted,
+)
 from kopt.winner.embedded.undecided import Right, size_of, tensors_of
 
 BYTES_IN_FLOAT64 = 8 << 30
@@ -40,15 +47,15 @@ def reference_of(source: str, constants: Mapping[str, int]) -> ModuleType:
     return module
 
 
-def in_dtype(value: Any, dtype: torch.dtype | None) -> Any:
-    """Move a value's tensors to the GPU, floating-point ones in a dtype where one is given; those of 8 bits stay."""
+def in_dtype(value: Any, dtype: torch.dtype | None, device: str) -> Any:
+    """Move a value's tensors to a device, floating-point ones in a dtype where one is given; those of 8 bits stay."""
     if isinstance(value, torch.Tensor):
         wide = dtype is not None and value.is_floating_point() and value.element_size() > 1
-        return value.to("cuda", dtype if wide else value.dtype)
+        return value.to(device, dtype if wide else value.dtype)
     if isinstance(value, list | tuple):
-        return type(value)(in_dtype(one, dtype) for one in value)
+        return type(value)(in_dtype(one, dtype, device) for one in value)
     if isinstance(value, dict):
-        return {key: in_dtype(one, dtype) for key, one in value.items()}
+        return {key: in_dtype(one, dtype, device) for key, one in value.items()}
     return value
 
 
@@ -145,52 +152,113 @@ def wall_ms(call: Callable[[], Any], repeat: int = 50) -> float:
     return float(statistics.median(times[len(times) // 5 :]))
 
 
+class Compared(NamedTuple):
+    """A kernel's result on one workload beside the reference's."""
+
+    kernel: Callable[[], Any]
+    model: Callable[[], Any]
+    error: Errors
+    own: Errors
+    """Errors of the reference in its own dtype."""
+    unit: float
+    right: Right
+
+    @property
+    def is_right(self) -> bool:
+        """Return whether the kernel's errors are permitted."""
+        return self.error.permitted(self.own, self.unit)
+
+    @property
+    def figures(self) -> list[str]:
+        """The largest errors of kernel and reference, as columns."""
+        return [f"{max(one.numbers, one.whole):9.2e}" for one in (self.error, self.own)]
+
+
+def compared(
+    entry: Callable[..., Any], reference: str, constants: Mapping[str, int], dtype: torch.dtype | None, device: str
+) -> Compared:
+    """Run a kernel and its reference on one workload, on a device, with the inputs that the reference makes."""
+    with torch.no_grad(), torch.device(device):
+        torch.manual_seed(1)
+        module = reference_of(reference, constants)
+        initial = module.get_init_inputs()
+        positional, named = ((), initial) if isinstance(initial, dict) else (initial, {})
+        model = made_in_evaluation_mode(partial(module.Model, *positional, **named)).to(device)
+        model = model if dtype is None else model.to(dtype)
+        given = module.get_inputs()
+        given = [given] if isinstance(given, torch.Tensor) else given
+        inputs = in_dtype(list(given.values()) if isinstance(given, dict) else list(given), dtype, device)
+        further = further_arguments(entry, inputs, model, vars(module))
+        kernel = partial(entry, **further)
+        eager = result_of(model, inputs)
+        kinds = {one.dtype for one in tensors_of(eager) if one.is_floating_point()} if dtype is None else {dtype}
+        unit = unit_of(kinds, reference)
+        exact = eager
+        if 8 * sum(tensor.numel() for tensor in tensors_of(inputs)) <= BYTES_IN_FLOAT64:
+            exact = result_of(copy.deepcopy(model).double(), in_dtype(inputs, torch.float64, device))
+        result, again = result_of(kernel, inputs), partial(result_of, model, inputs)
+        whole = not all(one.is_floating_point() for one in tensors_of(eager[0]))
+        for runs in (again,) if whole else (None, again):
+            right = Right(exact, unit, runs)
+            error, own = errors_of(result, right), errors_of(eager, right)
+            if error.permitted(own, unit):
+                break
+    return Compared(partial(kernel, *inputs), partial(model, *inputs), error, own, unit, right)
+
+
 def check(
     entry: Callable[..., Any], problem: str, reference: str, dtype: torch.dtype | None,
-    workloads: Mapping[str, Mapping[str, int]],
+    workloads: Mapping[str, Mapping[str, int]], small: Mapping[str, Mapping[str, int]],
 ) -> int:  # fmt: skip
     """Print a line for each workload: the kernel's error beside eager's, and the times of both, on the GPU and in all.
 
+    Without a GPU, or with TRITON_INTERPRET=1, the kernel runs in Triton's interpreter on small workloads, untimed.
+
     Returns:
-        1 where the kernel is wrong, 2 where there is no GPU, else 0.
+        1 where the kernel is wrong, 2 where it cannot be run, else 0.
     """
+    if is_interpreted():
+        return check_interpreted(entry, problem, reference, dtype, small)
     if not torch.cuda.is_available():
-        command = f"kopt evaluate {sys.argv[0]} --problem {problem}"
-        print(f"this check needs a CUDA GPU; without one, kopt judges the kernel: {command}")
-        return 2
+        start_interpreted()
     wrong = 0
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
     print(f"{'workload':24} {'error':>9} {'eager':>9} {'kernel ms':>10} {'eager ms':>9} {'wall ms':>9} {'of eager':>9}")
     for name, constants in workloads.items():
         with torch.no_grad(), torch.device("cuda"):
-            torch.manual_seed(1)
-            module = reference_of(reference, constants)
-            initial = module.get_init_inputs()
-            positional, named = ((), initial) if isinstance(initial, dict) else (initial, {})
-            model = made_in_evaluation_mode(partial(module.Model, *positional, **named)).to("cuda")
-            model = model if dtype is None else model.to(dtype)
-            given = module.get_inputs()
-            given = [given] if isinstance(given, torch.Tensor) else given
-            inputs = in_dtype(list(given.values()) if isinstance(given, dict) else list(given), dtype)
-            further = further_arguments(entry, inputs, model, vars(module))
-            kernel = partial(entry, **further)
-            eager = result_of(model, inputs)
-            kinds = {one.dtype for one in tensors_of(eager) if one.is_floating_point()} if dtype is None else {dtype}
-            unit = unit_of(kinds, reference)
-            exact = eager
-            if 8 * sum(tensor.numel() for tensor in tensors_of(inputs)) <= BYTES_IN_FLOAT64:
-                exact = result_of(copy.deepcopy(model).double(), in_dtype(inputs, torch.float64))
-            result, again = result_of(kernel, inputs), partial(result_of, model, inputs)
-            whole = not all(one.is_floating_point() for one in tensors_of(eager[0]))
-            for runs in (again,) if whole else (None, again):
-                right = Right(exact, unit, runs)
-                error, own = errors_of(result, right), errors_of(eager, right)
-                if error.permitted(own, unit):
-                    break
-            calls = partial(kernel, *inputs), partial(model, *inputs)
-            times = [median_ms(call) for call in calls] + [wall_ms(call) for call in calls]
-        wrong += not error.permitted(own, unit)
-        figures = [f"{max(one.numbers, one.whole):9.2e}" for one in (error, own)] + [f"{times[0]:10.4f}"]
-        figures += [f"{one:9.4f}" for one in times[1:]]
-        print(f"{name[:24]:24} {' '.join(figures)}{remarks(error, own, unit, right)}")
+            one = compared(entry, reference, constants, dtype, "cuda")
+            times = [median_ms(call) for call in one[:2]] + [wall_ms(call) for call in one[:2]]
+        wrong += not one.is_right
+        figures = [*one.figures, f"{times[0]:10.4f}", *(f"{each:9.4f}" for each in times[1:])]
+        print(f"{name[:24]:24} {' '.join(figures)}{remarks(one.error, one.own, one.unit, one.right)}")
+    return 1 if wrong else 0
+
+
+def check_interpreted(
+    entry: Callable[..., Any], problem: str, reference: str, dtype: torch.dtype | None,
+    small: Mapping[str, Mapping[str, int]],
+) -> int:  # fmt: skip
+    """Print a line for each small workload: the kernel's error in Triton's interpreter beside eager's on the CPU."""
+    complete_interpreter()
+    wrong, done = 0, list[str]()
+    print(f"Triton's interpreter on the CPU, torch {torch.__version__}: small sizes, nothing is timed")
+    print(f"{'workload':24} {'error':>9} {'eager':>9}")
+    for name, constants in small.items():
+        try:
+            one = compared(entry, reference, constants, dtype, "cpu")
+        except TimeIsUp:
+            print(f"{name[:24]:24} left out, and what follows: the check has taken {MOST_S} s of a processor")
+            break
+        except Exception as error:  # noqa: BLE001 - whatever a kernel needs that the interpreter lacks
+            reason = str(error).partition("\n")[0]
+            print(f"{name[:24]:24} cannot be run here: {type(error).__name__}: {reason}")
+            done.clear()
+            break
+        done.append(name)
+        wrong += not one.is_right
+        print(f"{name[:24]:24} {' '.join(one.figures)}{remarks(one.error, one.own, one.unit, one.right)}")
+    if not done:
+        print(f"kopt's own interpreter judges the kernel: kopt evaluate {sys.argv[0]} --problem {problem}")
+        return 2
+    print(f"the kernel is {'WRONG' if wrong else 'right'} on {', '.join(done)}; on tensors of the CPU PyTorch runs")
     return 1 if wrong else 0

@@ -8,7 +8,7 @@ from kopt.winner.winner import Winner
 
 def write(winner: Winner) -> str:
     """Return the text of a Python module with the class `ModelNew`."""
-    parts = (kernel_and_reference(winner), guards(winner), model_class(winner, "ModelNew"))
+    parts = (kernel_and_reference(winner, checks_itself=False), guards(winner), model_class(winner, "ModelNew"))
     return "\n\n\n".join(parts) + "\n"
 
 

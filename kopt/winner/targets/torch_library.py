@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from kopt.errors import ProblemError
-from kopt.winner.standalone import REFERENCES, embedded
+from kopt.winner.standalone import REFERENCES, embedded, self_check
 from kopt.winner.target import Target, arguments, guards, kernel_and_reference, model_guard
 from kopt.winner.winner import Winner
 
@@ -32,7 +32,8 @@ def write(winner: Winner) -> str:
         model_guard(winner, asks_model=False),
         "\n\n\n".join([*embedded("modes", REFERENCES), *embedded("operator")]),
     )
-    parts = (kernel_and_reference(winner), guards(winner), guard, helpers, operator, _model(inputs))
+    head = kernel_and_reference(winner, checks_itself=True)
+    parts = (head, guards(winner), guard, helpers, operator, _model(inputs), self_check(winner))
     return "\n\n\n".join(parts) + "\n"
 
 

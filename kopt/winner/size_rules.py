@@ -1,0 +1,100 @@
+"""Say of a problem, before anything is searched, for which sizes an exported kernel will run."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator, Mapping, Sequence
+
+from kopt.errors import ProblemError
+from kopt.model.problem import Given, Problem
+from kopt.winner.accepted import POWER, Pattern, patterns
+
+MOST_NAMED = 6
+"""Most sizes of a kind that are named."""
+INPUT_FUNCTIONS = ("get_inputs", "get_init_inputs")
+
+
+def size_rules(problem: Problem, given: Sequence[Given]) -> tuple[str, bool]:
+    """Say which sizes an exported kernel takes, and which alone; and whether it takes any of each.
+
+    Args:
+        problem: the problem.
+        given: the arguments in all of its workloads; fewer where an input is inside a list.
+
+    Returns:
+        Empty words where that is not known.
+    """
+    workloads = (*problem.main, *problem.hidden, *problem.small)
+    if len(given) != len(workloads):
+        return "", True
+    try:
+        wanted = [one for one in patterns(given, problem.name) if one.dtype]
+    except ProblemError:
+        return "", True
+    places = _places(wanted)
+    names = [size for size in places if isinstance(size, str) and size.isidentifier()]
+    powers = [places[name][0] for name in names if name.startswith(POWER)]
+    free = [places[name][0] for name in names if not name.startswith(POWER)]
+    fixed = [f"{place} = {size}" for size, found in places.items() if isinstance(size, int) for place in found]
+    parts = [f"an exported kernel takes any {_listed(free)}"] if free else []
+    parts += [f"powers of two alone: {_listed(powers)}"] if powers else []
+    parts += [f"this size alone: {_listed(fixed)}"] if fixed else []
+    if powers or fixed:
+        parts.append(f"PyTorch runs for others; to free a size, {_freeing(problem, wanted, given)}")
+    return "; ".join(parts), not (powers or fixed)
+
+
+def _places(wanted: Sequence[Pattern]) -> dict[int | str, list[str]]:
+    """Return where each size stands; a dimension of one element counts where it leads the first input alone."""
+    found: dict[int | str, list[str]] = {}
+    for number, one in enumerate(wanted):
+        for dimension, size in enumerate(one.sizes):
+            if size != 1 or (number == dimension == 0):
+                found.setdefault(size, []).append(f"{one.name}.shape[{dimension}]")
+    return found
+
+
+def _listed(labels: Sequence[str]) -> str:
+    more = f" and {len(labels) - MOST_NAMED} more" if labels[MOST_NAMED:] else ""
+    return ", ".join(labels[:MOST_NAMED]) + more
+
+
+def _freeing(problem: Problem, wanted: Sequence[Pattern], given: Sequence[Given]) -> str:
+    """Write a workload that would free a size that is fixed or a power of two."""
+    columns = [
+        column
+        for at, one in enumerate(wanted)
+        for size, column in zip(one.sizes, _columns(given, at), strict=True)
+        if isinstance(size, int) or size.startswith(POWER)
+    ]
+    for name, column in _constants(problem).items():
+        if column in columns and column[0] > 1:
+            example = f"`other: {{{name}: {column[0] - 1}}}`"
+            return f"add a workload that has another one, e.g. {example} under hidden in problem.yaml"
+    return "let get_inputs name it as a constant of problem.py, and add a workload that has another one in problem.yaml"
+
+
+def _columns(given: Sequence[Given], number: int) -> Iterator[tuple[int, ...]]:
+    """Yield the sizes of each dimension of a tensor, workload by workload."""
+    tensors = [[one for one in every.arguments if one.dtype][number] for every in given]
+    yield from zip(*(tensor.shape for tensor in tensors), strict=True)
+
+
+def _constants(problem: Problem) -> Mapping[str, tuple[int, ...]]:
+    """Return the values, workload by workload, of the constants that the functions of the inputs name."""
+    tree = ast.parse(problem.reference)
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in INPUT_FUNCTIONS]
+    read = dict.fromkeys(n.id for one in functions for n in ast.walk(one) if isinstance(n, ast.Name))
+    values = {
+        target.id: node.value.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, int)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
+    workloads = (*problem.main, *problem.hidden, *problem.small)
+    return {
+        name: tuple(int(workload.constants.get(name, values[name])) for workload in workloads)
+        for name in read
+        if name in values
+    }

@@ -1,0 +1,129 @@
+"""An exported kernel is checked without a GPU, in Triton's interpreter, by the file that holds it."""
+
+import subprocess
+import sys
+
+import pytest
+
+from kopt.model.problem import Workload
+from kopt.winner.standalone import standalone
+from kopt.winner.targets import kernelbench, module, torch_library
+from tests.device.small import SCALE, SOURCE
+from tests.winner.test_winner import winner
+
+WITHOUT_GPU = {"CUDA_VISIBLE_DEVICES": "", "HOME": "/tmp", "OMP_NUM_THREADS": "1"}
+INTERPRETED = WITHOUT_GPU | {"TRITON_INTERPRET": "1"}
+WRONG = SOURCE.replace("x * w * factor", "x * w + factor")
+ASSEMBLY = SOURCE.replace(
+    "x * w * factor",
+    'tl.inline_asm_elementwise("mov.b32 $0, $1;", "=r,r", [x.to(tl.float32)], dtype=tl.float32, is_pure=True, pack=1)',
+)
+
+
+def run(text, folder, environment=WITHOUT_GPU):
+    file = folder / "exported.py"
+    file.write_text(text)
+    alone = f"import runpy, sys; sys.modules['kopt'] = None; runpy.run_path({str(file)!r}, run_name='__main__')"
+    return subprocess.run([sys.executable, "-c", alone], capture_output=True, text=True, env=environment, check=False)
+
+
+@pytest.mark.parametrize(
+    ("form", "environment"),
+    [(standalone, WITHOUT_GPU), (module.write, WITHOUT_GPU), (torch_library.write, INTERPRETED)],
+    ids=["script", "module", "torch-library"],
+)
+def test_a_file_as_a_script_checks_its_kernel_without_a_gpu(form, environment, tmp_path):
+    done = run(form(winner()), tmp_path, environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Triton's interpreter on the CPU" in done.stdout
+    assert done.stdout.splitlines()[-1] == "the kernel is right on small; on tensors of the CPU PyTorch runs"
+
+
+@pytest.mark.parametrize(
+    ("source", "status", "words"),
+    [(WRONG, 1, "the kernel is WRONG on small"), (ASSEMBLY, 2, "judges the kernel: kopt evaluate ")],
+    ids=["wrong", "assembly"],
+)
+def test_a_wrong_kernel_and_one_that_the_interpreter_does_not_know_are_no_right_ones(source, status, words, tmp_path):
+    done = run(standalone(winner(source, source)), tmp_path)
+    assert (done.returncode, done.stderr) == (status, "")
+    assert words in done.stdout
+    assert ("cannot be run here: " in done.stdout) is (status == 2)
+
+
+@pytest.mark.parametrize(("fast", "status"), [(1, 0), (0, 2)], ids=["later ones", "all"])
+def test_what_takes_too_long_is_left_out(fast, status, tmp_path):
+    """A kernel that works for ever on other numbers of rows than 6."""
+    source = SOURCE.replace(
+        "    rows, columns = x.shape\n", f"    rows, columns = x.shape\n    while rows != {6 * fast}: pass\n"
+    )
+    sizes = tuple(Workload(name=name, constants={"rows": rows}) for name, rows in (("first", 6), ("second", 5)))
+    text = standalone(winner(source, source, SCALE.model_copy(update={"small": sizes})))
+    done = run(text.replace("MOST_S = 60", "MOST_S = 12"), tmp_path)
+    assert (done.returncode, done.stderr) == (status, "")
+    assert " left out, and what follows: the check has taken " in done.stdout
+    assert ("the kernel is right on first; " in done.stdout) is (status == 0)
+
+
+@pytest.mark.parametrize(("form", "told"), [(module, True), (torch_library, True), (kernelbench, False)])
+def test_the_head_says_what_the_file_does_as_a_script(form, told):
+    text = form.write(winner())
+    assert ("# check      this file as a script checks the kernel against PyTorch" in text) is told
+    assert ('__name__ == "__main__"' in text) is told
+
+
+COMPLETED = """
+import torch
+import triton
+import triton.language as tl
+from triton.language.extra import libdevice
+
+from kopt.winner.embedded.interpreted import complete_interpreter
+
+complete_interpreter()
+
+
+@triton.jit
+def combine(mean, count, other_mean, other_count):
+    total = count + other_count
+    return (mean * count + other_mean * other_count) / total, total
+
+
+@triton.autotune([triton.Config({"N": 16}), triton.Config({"N": 16}, num_warps=8)], key=["rows"])
+@triton.jit
+def kernel(x, y, products, means, whole, rows, N: tl.constexpr):
+    places = tl.arange(0, N)
+    for row in range(0, rows):
+        one = tl.load(x + row * N + places)
+        grown = one * one - tl.full((N,), 0.5, tl.bfloat16)
+        kept = tl.where(grown > one, grown, -one)
+        tl.store(y + row * N + places, tl.abs(kept) + libdevice.rsqrt(kept.to(tl.float32) + 9.0))
+        tl.store(whole + row * N + places, (one * 4).to(tl.int32))
+        mean, _ = tl.reduce((one.to(tl.float32), tl.full((N,), 1.0, tl.float32)), 0, combine)
+        tl.store(means + row, mean)
+    tile = tl.load(x + places[:, None] * N + places[None, :])
+    tl.store(products + places[:, None] * N + places[None, :], tl.dot(tile, tile))
+
+
+torch.manual_seed(0)
+x = torch.randn(16, 16, dtype=torch.bfloat16)
+y, products = torch.empty_like(x), torch.empty(16, 16)
+means, whole = torch.empty(16), torch.empty(16, 16, dtype=torch.int32)
+kernel[(1,)](x, y, products, means, whole, 16)
+grown = x * x - 0.5
+kept = torch.where(grown > x, grown, -x)
+near = dict(atol=0.05, rtol=0.02)
+torch.testing.assert_close(y, (kept.abs() + torch.rsqrt(kept.float() + 9)).bfloat16(), **near)
+torch.testing.assert_close(products, x.float() @ x.float())
+torch.testing.assert_close(means, x.float().mean(1))
+assert torch.equal(whole, (x * 4).int())
+"""
+
+
+def test_the_interpreter_gets_what_it_lacks(tmp_path):
+    """Arithmetic of bfloat16, CUDA's device library, reductions by own functions, loops by numbers, autotuners."""
+    file = tmp_path / "completed.py"
+    file.write_text(COMPLETED)
+    environment = INTERPRETED | {"PYTHONPATH": ":".join(sys.path)}
+    done = subprocess.run([sys.executable, file], capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,68 @@
+"""Which sizes an exported kernel will take is said before a search."""
+
+import pytest
+
+from kopt.device.facts.facts import problem_facts
+from kopt.model.problem import Workload
+from kopt.winner.size_rules import size_rules
+from tests.device.small import SCALE
+
+REFERENCE = """
+import torch
+
+batch = 8
+length = 64
+heads = 2
+
+class Model(torch.nn.Module):
+    def forward(self, x, table):
+        return x * table
+
+def get_inputs():
+    return [torch.randn(batch, length, heads, 32), torch.randn(length, 1, 32)]
+
+def get_init_inputs():
+    return []
+"""
+
+
+def rules(*sizes):
+    workloads = tuple(Workload(name=f"w{at}", constants=one) for at, one in enumerate(sizes))
+    problem = SCALE.model_copy(update={"reference": REFERENCE, "main": workloads[:1], "small": workloads[1:]})
+    return size_rules(problem, problem_facts(problem).given)
+
+
+def test_sizes_that_vary_are_named_and_what_frees_the_others():
+    text, free = rules({}, {"batch": 7, "length": 17})
+    assert text.startswith("an exported kernel takes any x.shape[0], x.shape[1]; ")
+    assert "this size alone: x.shape[2] = 2, x.shape[3] = 32, table.shape[2] = 32; " in text
+    assert text.endswith(
+        "to free a size, add a workload that has another one, e.g. `other: {heads: 1}` under hidden in problem.yaml"
+    )
+    assert not free
+
+
+def test_sizes_that_were_powers_of_two_are_told_apart():
+    text, free = rules({}, {"batch": 4, "heads": 3, "length": 63})
+    assert text.startswith("an exported kernel takes any x.shape[1], x.shape[2]; powers of two alone: x.shape[0]; ")
+    assert "e.g. `other: {batch: 7}` under hidden" in text
+    assert not free
+
+
+def test_a_size_without_a_name_gets_one_first():
+    text, _ = rules({}, {"batch": 7, "heads": 3, "length": 63})
+    assert "this size alone: x.shape[3] = 32, table.shape[2] = 32; " in text
+    assert text.endswith(
+        "to free a size, let get_inputs name it as a constant of problem.py, and add a workload that has another one "
+        "in problem.yaml"
+    )
+
+
+@pytest.mark.parametrize("name", ["given", "none"])
+def test_where_all_sizes_vary_nothing_is_to_be_freed_and_unknown_arguments_say_nothing(name):
+    problem = SCALE.model_copy(
+        update={"main": (Workload(name="m"),), "small": (Workload(name="s", constants={"rows": 5, "columns": 24}),)}
+    )
+    given = problem_facts(problem).given if name == "given" else ()
+    said = "an exported kernel takes any x.shape[0], x.shape[1]" if name == "given" else ""
+    assert size_rules(problem, given) == (said, True)
