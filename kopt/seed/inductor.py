@@ -33,6 +33,7 @@ _NAMES = {
     "force_stride_order": "torch._inductor.inductor_prims:force_stride_order",
     "bmm_template": "torch._inductor.kernel.bmm:bmm_template",
     "scan": "torch._inductor.ir:Scan",
+    "code_of_values": "torch._inductor.codegen.common:CSEProxy",
     "joint_graph": "torch._inductor.fx_passes.joint_graph",
     "tiling": "torch._inductor.tiling_utils",
     "virtual": "torch._inductor.virtualized:V",
@@ -97,6 +98,7 @@ class Inductor:
     force_stride_order: Any
     bmm_template: Any
     scan: Any
+    code_of_values: Any
     joint_graph: Any
     tiling: Any
     virtual: Any

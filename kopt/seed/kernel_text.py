@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from kopt.seed.indexes import use_parameters, without_modulo
 from kopt.seed.inductor_module import WrittenKernel
 
 _DROPPED = ("tl.device_assert",)
+_HALVES, _BACK = ("tl.bfloat16", "tl.float16"), ".to(tl.float32)"
 _PLAIN_MATH = {"tl_math": "math"}
 _ROUNDED_SUM = re.compile(r"= acc\.to\(tl\.(?:bfloat16|float16)\)$", re.MULTILINE)
 """A sum of products that is rounded before what follows in the same kernel: one rounding more than is allowed."""
@@ -64,6 +66,7 @@ def clean_kernel(
         for argument in function.args.args:
             if argument.annotation is not None:
                 argument.annotation = ast.parse("tl.constexpr", mode="eval").body
+    _round_only_what_is_stored(own)
     own.body = [statement for statement in own.body if _constant(statement) not in constants]
     for constant in constants:
         own.args.args.append(ast.arg(constant, ast.parse("tl.constexpr", mode="eval").body))
@@ -89,6 +92,22 @@ def clean_kernel(
             _Renamed({function.name: fresh}).visit(own)
             function.name = fresh
     return CleanKernel(name, own, inner, kept, helpers.found, helpers.libdevice)
+
+
+def _round_only_what_is_stored(function: ast.FunctionDef) -> None:
+    """Leave out roundings to 16 bits and back of values that the kernel does not store: nothing else reads them."""
+    nodes = list(ast.walk(function))
+    calls = [node for node in nodes if isinstance(node, ast.Call)]
+    stored = {ast.unparse(call.args[1]) for call in calls if ast.unparse(call.func) == "tl.store"}
+    read = Counter(node.id for node in nodes if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load))
+    read_back = Counter(text.removesuffix(_BACK) for text in map(ast.unparse, calls) if text.endswith(_BACK))
+    for node in nodes:
+        match node:
+            case ast.Assign(
+                targets=[ast.Name(rounded)],
+                value=ast.Call(func=ast.Attribute(value=ast.Name(name), attr="to"), args=[kind]),
+            ) if ast.unparse(kind) in _HALVES and name not in stored and read[rounded] == read_back[rounded]:
+                node.value = ast.Name(name, ast.Load())
 
 
 def _constant(statement: ast.stmt) -> str | None:

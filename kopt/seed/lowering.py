@@ -49,13 +49,15 @@ def module_of(
     choice, templates = inductor.algorithm_choice, inductor.template_choice
     kept = inductor.joint_graph.lazy_init, choice.do_autotuning, choice.make_precompile_fn
     get_template_configs, analysis = templates.get_template_configs, inductor.tiling.extract_normalized_read_writes
-    num_splits = vars(inductor.scan)["num_splits"]
+    num_splits, values = vars(inductor.scan)["num_splits"], inductor.code_of_values
+    keep_stored = values._update_store_cache
     torch.version.cuda = CUDA_VERSION
     inductor.joint_graph.lazy_init = lambda *args, **kwargs: None  # traces patterns on tensors of a real device
     choice.make_precompile_fn = _nothing_precompiled
     templates.get_template_configs = _with_wide_products(get_template_configs, inductor.bmm_template)
     inductor.tiling.extract_normalized_read_writes = _where_possible(analysis)
     inductor.scan.num_splits = classmethod(_whole(num_splits.__func__))
+    values._update_store_cache = _as_it_is_read(keep_stored, inductor.virtual)
     try:
         return _lowered(reference, inductor, device, variant, is_wide)
     finally:
@@ -63,6 +65,22 @@ def module_of(
         inductor.joint_graph.lazy_init, choice.do_autotuning, choice.make_precompile_fn = kept
         templates.get_template_configs, inductor.tiling.extract_normalized_read_writes = get_template_configs, analysis
         inductor.scan.num_splits = num_splits
+        values._update_store_cache = keep_stored
+
+
+def _as_it_is_read(keep_stored: Any, virtual: Any) -> Any:
+    """Return what keeps a stored value for the rest of its kernel as all others read it: rounded to its buffer's type.
+
+    Else a mean is that of a row before it was rounded, and is subtracted from the row that a later loop loads again.
+    """
+
+    def kept(self: Any, name: str, value: Any) -> None:
+        dtype = virtual.graph.get_dtype(name)
+        if dtype in (torch.bfloat16, torch.float16):
+            value = self.to_dtype(self.to_dtype(value, dtype, use_compute_types=False), dtype)
+        keep_stored(self, name, value)
+
+    return kept
 
 
 def _whole(num_splits: Any) -> Any:

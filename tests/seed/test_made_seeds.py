@@ -95,8 +95,17 @@ def get_init_inputs():
     return []
 """
 REFERENCES["long_scan"] = FUNCTION.format("torch.sigmoid(x).repeat(40, 1).cumsum(0)", "N, M")
-DTYPES = {"attention_by_hand": Dtype.BFLOAT16, "gate": Dtype.BFLOAT16, "scattered": Dtype.BFLOAT16}
-ONE_COLUMN = Workload(name="one", constants={"N": 24, "M": 1})
+REFERENCES["stored_sum"] = FUNCTION.format(
+    "(x[0] + x[1] * x[2], nn.functional.layer_norm(x[0] + x[1] * x[2], (M,)))", "3, N, M"
+)
+REFERENCES["stored_product"] = FUNCTION.format(
+    "(x[0] * x[1], x[0] * x[1] / (x[0] * x[1]).norm(dim=1, keepdim=True))", "2, N, M"
+)
+REFERENCES["stored_scores"] = FUNCTION.format("(x[0] * 3 + x[1], torch.softmax(x[0] * 3 + x[1], 1))", "2, N, M")
+DTYPES = {"attention_by_hand": Dtype.BFLOAT16, "gate": Dtype.BFLOAT16, "scattered": Dtype.BFLOAT16,
+          "stored_sum": Dtype.BFLOAT16, "stored_product": Dtype.FLOAT16, "stored_scores": Dtype.BFLOAT16}  # fmt: skip
+FURTHER = {"loss": Workload(name="one", constants={"N": 24, "M": 1}),
+           "stored_sum": Workload(name="short", constants={"N": 128, "M": 4})}  # fmt: skip
 MADE_BY = {"conv": "inductor and template", "least_channel": "inductor and template", "templates": "template",
            "sorted_rows": "inductor and template", "attention": "template",
            "places": "inductor and template", "average": "inductor and template"}  # fmt: skip
@@ -119,7 +128,7 @@ def _without_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.xdist_group("seeds")
 @pytest.mark.parametrize("name", REFERENCES)
 def test_a_seed_is_right_at_sizes_it_was_not_traced_with(name: str, tmp_path: Path) -> None:
-    problem = problem_of(name, REFERENCES[name], *([ONE_COLUMN] if name == "loss" else []))
+    problem = problem_of(name, REFERENCES[name], *([FURTHER[name]] if name in FURTHER else []))
     (seed,) = make_seeds(problem, H100)
     assert seed.made_by == MADE_BY.get(name, "inductor")
     imported = [node for node in ast.walk(ast.parse(seed.source)) if isinstance(node, ast.Import | ast.ImportFrom)]

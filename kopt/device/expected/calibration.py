@@ -161,7 +161,7 @@ def _try(name: str, make: _MakeOutput, samples: _Samples) -> Probe:
         effective = effective or not all(map(torch.equal, output, sample.tensors))
         pairs = zip(output, sample.expected.contract.tensors, strict=True)
         stored = [_stored(tensor, contract.dtype) for tensor, contract in pairs]
-        if not compare_result(stored, sample.expected, sample.draw).right:
+        if not compare_result(stored, sample.expected, sample.draw, sample.case).right:
             return Probe(name=name, rejected_by=(f"{sample.draw.workload.name}/{sample.draw.label}",))
     return Probe(name=name, rejected_by=(), vacuous=not effective)
 

@@ -1,4 +1,4 @@
-"""Emulate what a GPU's float32 arithmetic may do to a reference, where torch on a CPU computes more exactly.
+"""Emulate what a GPU's float32 arithmetic, or other roundings to 16 bits, may do to a reference.
 
 torch on a CPU adds scans in float64 and sums by halves; a right kernel may add one element after the other, also those
 of a row that is normalised, and compute a variance from a sum of squares.  torch on a GPU convolves float32 in TF32 by
@@ -9,10 +9,14 @@ torch passes operations, their arguments and results untyped.
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch.nn.functional import rms_norm
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map, tree_map_only
 
 from kopt.device.expected.products import (
     is_float32,
@@ -21,8 +25,9 @@ from kopt.device.expected.products import (
     rounded_to_tf32,
     with_operands,
 )
-from kopt.device.expected.rounding import add_exactly, summed_rows
+from kopt.device.expected.rounding import add_exactly, is_exact, spacing, summed_rows
 from kopt.device.reference.dispatch import DispatchMode
+from kopt.device.reference.tree import tensors_of
 
 STEP_ERROR = 2.0 * 2.0**-24 / math.sqrt(3)
 """Error of a sum to which elements are added one by one, over the root sum of squares of the partial sums.
@@ -166,3 +171,75 @@ def _moved(out: torch.Tensor, error: torch.Tensor) -> torch.Tensor:
     """Move a result up or down by an error."""
     sign = torch.randint(0, 2, out.shape, device=out.device) * 2 - 1
     return torch.where(error.isfinite(), out.double() + sign * error, out.double()).to(out.dtype)
+
+
+CARRIER, WIDE_CARRIER = torch.float32, torch.float64
+"""Types that hold 16-bit numbers, and float32 ones, while roundings to 16 bits are emulated.
+
+With each a step wider than its own, torch makes a number in `CARRIER` where the eager model makes one of 16 bits.
+"""
+
+EXPONENT_BITS = 0x7F800000
+"""Bits of a float32's exponent."""
+
+MIXED = (0x2C1B3C6D, 0x297A2D39)
+"""Odd factors that mix the bits of a number."""
+
+
+class NormsInWide(TorchFunctionMode):
+    """Compute root mean square norms of `CARRIER` in the wider type, as torch computes those of 16 bits in float32."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call a function of torch."""
+        kwargs = kwargs or {}
+        given = args[0] if args else kwargs.get("input")
+        if func not in (rms_norm, torch.rms_norm) or given.dtype != CARRIER:
+            return func(*args, **kwargs)
+        args, kwargs = tree_map_only(torch.Tensor, partial(torch.Tensor.to, dtype=WIDE_CARRIER), (args, kwargs))
+        return func(*args, **kwargs).to(CARRIER)
+
+
+class RoundedBetween(DispatchMode):
+    """Round what operations round to 16 bits to the neighbour of the nearest number, up or down, equal numbers alike.
+
+    A kernel that does not round such a number, or rounds it after another computation, is off by less.  A number that
+    16 bits can hold stays: the mean of equal numbers is theirs.
+    """
+
+    def __init__(self, half: torch.dtype, turn: int) -> None:
+        """Choose the directions.
+
+        Args:
+            half: type to which the eager model rounds the numbers that `CARRIER` holds.
+            turn: number of the directions.
+        """
+        super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
+        self._half = half
+        self._turn = turn
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run one operation, and round its results otherwise where the eager model rounds them."""
+        results = func(*args, **(kwargs or {}))
+        source = {"_to_copy": args[:1], "copy_": args[1:2]}.get(operation_name(func), ())
+        if is_exact(func) and not (source and source[0].dtype == WIDE_CARRIER):
+            return results
+        if not func._schema.is_mutable:
+            return tree_map(self._rounded, results)
+        for result in tensors_of(results):
+            result.copy_(self._rounded(result))
+        return results
+
+    def _rounded(self, value: Any) -> Any:
+        if not isinstance(value, torch.Tensor) or value.dtype != CARRIER:
+            return value
+        held = value.to(self._half).to(CARRIER)
+        bits = value.view(torch.int32)
+        unit = (bits & EXPONENT_BITS).view(CARRIER) * torch.finfo(self._half).eps
+        unit = unit.clamp_min(spacing(self._half))
+        moved = (value + torch.where(self._goes_up(bits), unit, -unit)).to(self._half).to(CARRIER)
+        return torch.where((held == value) | ~moved.isfinite(), value, moved)
+
+    def _goes_up(self, bits: torch.Tensor) -> torch.Tensor:
+        for factor in MIXED:
+            bits = (bits ^ (bits >> 15) ^ self._turn) * factor
+        return bits >= 0

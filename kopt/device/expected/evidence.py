@@ -18,9 +18,10 @@ from torch.utils._pytree import tree_map
 from kopt.device.draws.distributions import Case
 from kopt.device.expected.casts import CHOICES, IntegerCasts
 from kopt.device.expected.decisions import Coarsest, Decisions, Watched
-from kopt.device.expected.emulation import Float32Arithmetic
+from kopt.device.expected.emulation import CARRIER, WIDE_CARRIER, Float32Arithmetic, NormsInWide, RoundedBetween
 from kopt.device.expected.outputs import run_model
 from kopt.device.expected.products import InCutTF32, InFloat32, fused_apart
+from kopt.device.expected.rounding import spacing
 from kopt.device.expected.ties import BROKEN, CHOSEN, ORDERS, TiesBroken, is_unordered
 from kopt.device.reference.anywhere import computing_in, copied_in
 from kopt.device.reference.layout import copied_inputs
@@ -41,6 +42,16 @@ MOVED_ELEMENTS = 1 << 24
 
 ROUNDED_ELEMENTS = 1 << 27
 """Largest inputs, elements, whose rounding is tried."""
+
+ROUNDINGS = (16, 64)
+"""Runs in which what the eager model rounds to 16 bits on the way is rounded otherwise: some, and where these decide an
+element many."""
+
+ROUNDING_WORK = 1 << 26
+"""Elements of the inputs, times runs, from which on there are no further runs."""
+
+DECIDES = 16
+"""Change of an element, in units in the last place of the larger of it and the root mean square, that decides it."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +171,65 @@ def _changes_by_rounding(
     return [one - other for one, other in zip(after, before, strict=True)]
 
 
+def changes_between(
+    case: Case, exact: Sequence[torch.Tensor], changed: Collection[str] = ()
+) -> list[torch.Tensor] | None:
+    """Return the largest change of each element of a result when what eager rounds to 16 bits is rounded otherwise.
+
+    None where the model has no numbers of 16 bits, or some of float64, or large inputs.
+
+    Args:
+        case: model and inputs.
+        exact: the case's result in float64.
+        changed: names of the arguments that count as changed.
+    """
+    tensors = tensors_of(list(case.inputs))
+    dtypes = {tensor.dtype for tensor in (*tensors, *case.model.parameters())}
+    elements = sum(tensor.numel() for tensor in tensors)
+    if not dtypes & set(HALF_TYPES) or torch.float64 in dtypes or elements > MOVED_ELEMENTS:
+        return None
+    half = max(dtypes & set(HALF_TYPES), key=lambda dtype: torch.finfo(dtype).eps)
+    decisions = Decisions()
+    in_dtype(case, torch.float64, changed=changed, within=Watched(decisions.begin()))
+    few, many = ROUNDINGS
+    largest = [torch.zeros_like(tensor, dtype=torch.float64) for tensor in exact]
+    for turn in range(max(few, min(many, ROUNDING_WORK // max(elements, 1)))):
+        if turn == few and not any(map(partial(_decides, torch.finfo(half).eps), largest, exact)):
+            break
+        within = deciding_alike(decisions, RoundedBetween(half, turn), rough=True, noted=False)
+        for most, tensor, right in zip(largest, _in_wider(case, changed, within), exact, strict=True):
+            change = (tensor.to(right.device) - right).abs().double()
+            torch.maximum(most, change.nan_to_num(0, 0, 0), out=most)
+    return largest
+
+
+def _decides(unit: float, change: torch.Tensor, exact: torch.Tensor) -> bool:
+    """Return whether changes are larger than small steps of an element, a unit being relative to its size."""
+    size = exact.abs().double().nan_to_num(0, 0, 0)
+    return bool((change > DECIDES * unit * size.maximum(size.square().mean().sqrt())).any())
+
+
+def _in_wider(case: Case, changed: Collection[str], within: AbstractContextManager[object]) -> tuple[torch.Tensor, ...]:
+    """Compute the model's result with all numbers one type wider than its own, and return its tensors as `in_dtype`."""
+
+    def wider(tensor: torch.Tensor) -> torch.Tensor:
+        return tensor.to(WIDE_CARRIER if tensor.dtype == torch.float32 else CARRIER)
+
+    model = copy.deepcopy(case.model)
+    model = model._apply(lambda tensor: wider(tensor) if tensor.is_floating_point() else tensor)
+    inputs = tree_map(
+        lambda value: copied_in(value, wider(value).dtype) if isinstance(value, torch.Tensor) else value, case.inputs
+    )
+    with ExitStack() as stack:
+        stack.enter_context(computing_in(WIDE_CARRIER, case.inputs, CARRIER))
+        stack.enter_context(fused_apart())
+        stack.enter_context(NormsInWide())
+        stack.enter_context(within)
+        stack.enter_context(InFloat32())
+        tensors = run_model(model, inputs, changed).tensors
+    return _widened(tensors)
+
+
 @contextmanager
 def deciding_alike(
     decisions: Decisions | None,
@@ -266,8 +336,3 @@ def _moved(turn: int, value: object) -> object:
     noise = torch.Generator(value.device).manual_seed(turn)
     share = torch.rand(value.shape, generator=noise, device=value.device, dtype=torch.float64) * 2 - 1
     return value.double() * (1 + MOVED * torch.finfo(torch.float32).eps * share)
-
-
-def spacing(dtype: torch.dtype) -> float:
-    """Return the distance of the numbers next to zero."""
-    return torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps

@@ -161,7 +161,7 @@ class ExpectedOutputs:
         name = _name(draw)
         if name in self._kept:
             for part, expected in self._kept[name]:
-                yield part, compare_result(_values(tensors, part, expected), expected, draw)
+                yield part, compare_result(_values(tensors, part, expected), expected, draw, _rows(case, part))
             return
         computed: list[tuple[Part, ExpectedResult]] = []
         # Compute the whole at once, since a library may use another algorithm for a part.
@@ -201,7 +201,7 @@ class ExpectedOutputs:
                 self._refused.discard(name)
                 self._kept_bytes += size
                 self._forget_exact(name)
-            yield part, compare_result(_values(tensors, part, expected), expected, draw)
+            yield part, compare_result(_values(tensors, part, expected), expected, draw, rows)
 
     def _split(self, case: Case, tensors: Sequence[torch.Tensor], eager: Result) -> list[Part]:
         first = case.inputs[0] if case.inputs else None

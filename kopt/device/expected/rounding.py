@@ -392,3 +392,8 @@ def noise(values: torch.Tensor, seed: int) -> torch.Tensor:
         bits = (bits ^ (bits >> shift)) * factor
     share = ((bits >> 11) & (2**52 - 1)).double() / 2**52  # from 0 to 1
     return torch.as_tensor(torch.special.ndtri(share.clamp(2.0**-40, 1 - 2.0**-40)))
+
+
+def spacing(dtype: torch.dtype) -> float:
+    """Return the distance of the numbers next to zero."""
+    return torch.finfo(dtype).smallest_normal * torch.finfo(dtype).eps

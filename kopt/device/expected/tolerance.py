@@ -24,6 +24,9 @@ elements, and exp(x) - 1 for expm1(x).  A computation in a lower precision does 
 
 Where float64 and eager agree on an infinity or on NaN, it is the right value; where they disagree, or where float32 is
 too narrow to compute an element, nothing is asked.
+
+A 16-bit result that is not right by that is compared once more: an element may be off by as much as other roundings to
+16 bits on the way change it (`kopt.device.expected.expected_output.with_other_roundings`).
 """
 
 from __future__ import annotations
@@ -33,7 +36,8 @@ from typing import NamedTuple
 
 import torch
 
-from kopt.device.expected.evidence import MOVED, Evidence, spacing
+from kopt.device.expected.evidence import MOVED, Evidence
+from kopt.device.expected.rounding import spacing
 from kopt.device.reference.layout import same_values
 from kopt.model.problem import Tolerance
 

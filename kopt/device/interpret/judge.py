@@ -248,7 +248,7 @@ def _check_call(job: VerifyJob, draw: Draw, run: _Sent, checks: list[Check]) -> 
     violation = expected.contract.violation(run.head.output)
     if violation:
         return _failure(Phase.CONTRACT, on_workload(draw.workload, violation, draw.kind))
-    comparison = compare_result(_tensors(run, case, expected.contract), expected, draw)
+    comparison = compare_result(_tensors(run, case, expected.contract), expected, draw, case)
     checks.extend([comparison.check] if comparison.check else [])
     if comparison.right:
         return None
@@ -273,7 +273,7 @@ def _wrong(job: VerifyJob, draw: Draw, run: _Sent) -> str:
     case = make_case(job.problem, draw)
     expected = expected_result(job.problem, case)
     violation = expected.contract.violation(run.head.output)
-    comparison = compare_result(_tensors(run, case, expected.contract), expected, draw)
+    comparison = compare_result(_tensors(run, case, expected.contract), expected, draw, case)
     return violation or fitting(comparison.reason, job.kernel.source)
 
 

@@ -140,7 +140,7 @@ def anywhere(device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def computing_in(dtype: torch.dtype, inputs: object = ()) -> Iterator[None]:
+def computing_in(dtype: torch.dtype, inputs: object = (), narrow: torch.dtype | None = None) -> Iterator[None]:
     """Have references compute in `dtype` inside the block where their source names float32, if `dtype` is wider.
 
     Where they view numbers as integers of the same width, the numbers are first rounded to the type of the inputs.
@@ -148,11 +148,12 @@ def computing_in(dtype: torch.dtype, inputs: object = ()) -> Iterator[None]:
     Args:
         dtype: the type.
         inputs: inputs of the reference in their own types.
+        narrow: type in which it computes elsewhere; None for `dtype`, too.
     """
     types = {leaf.dtype for leaf in tree_leaves(inputs) if isinstance(leaf, torch.Tensor) and _is_wide(leaf)}
     own = types.pop() if len(types) == 1 else None
     wider = dtype if dtype is torch.float64 else None
-    wide, other = _wider.set(wider), _pass.set(None if own is dtype and wider is None else Pass(dtype, own))
+    wide, other = _wider.set(wider), _pass.set(None if own is dtype and wider is None else Pass(narrow or dtype, own))
     try:
         yield
     finally:
