@@ -165,3 +165,53 @@ def test_nothing_else_is_allowed_where_nothing_is_rounded_or_the_tolerance_is_de
         case = make_case(problem, Draw(problem.small[0], "equal", 1))
         expected = expected_result(problem, case)
         assert with_other_roundings(expected, case) is expected
+
+
+BY_TYPE = {
+    "softmax in float32, then a product": "return F.softmax(x @ y.t(), -1, dtype=torch.float32).to(x.dtype) @ y",
+    "a norm in float32, then a product": "h = x.float(); h = h * torch.rsqrt(h.square().mean(-1, True) + 1e-6)\n"
+    "        return (w * h.to(x.dtype)) @ y.t()",
+    "a state of the inputs' type": "h = torch.zeros(ROWS, M, dtype=x.dtype, device=x.device)\n"
+    "        for _ in range(3):\n            h = torch.tanh(h @ x.t() @ y + x)\n        return h",
+}
+"""References that convert to the type of an input by its name, and multiply after that."""
+
+
+@pytest.mark.parametrize("dtype", [Dtype.BFLOAT16, Dtype.FLOAT16])
+@pytest.mark.parametrize("name", BY_TYPE)
+def test_numbers_of_16_bits_go_by_the_name_of_their_type_while_other_roundings_are_tried(name, dtype):
+    problem = problem_of(BY_TYPE[name], dtype)
+    case = make_case(problem, Draw(problem.small[0], "given", 0))
+    exact = in_dtype(case, torch.float64)
+    (change,) = changes_between(case, exact)
+    assert float(change.max()) > 0
+    assert not calibrate(problem, problem.small).refusal
+
+
+def test_a_conversion_by_the_name_of_a_type_is_a_rounding_like_any_other():
+    text = "h = (x.float() * y.float()).to({}); return torch.exp(h * 20 - (h * 20).amax(-1, True))"
+    changes = []
+    for named in ("x.dtype", "torch.bfloat16"):
+        problem = problem_of(text.format(named), Dtype.BFLOAT16)
+        case = make_case(problem, Draw(problem.small[0], "given", 0))
+        (change,) = changes_between(case, in_dtype(case, torch.float64))
+        changes.append(float(change.max()))
+    assert min(changes) > 0.05
+
+
+def test_a_model_of_many_steps_is_not_run_again_and_again():
+    steps = "h = x\n        for _ in range({}):\n            h = h * 0.9 + y\n        return h"
+    for count, runs in ((100, True), (600, False)):
+        problem = problem_of(steps.format(count), Dtype.BFLOAT16)
+        case = make_case(problem, Draw(problem.small[0], "given", 0))
+        expected = expected_result(problem, case)
+        assert (with_other_roundings(expected, case) is not expected) == runs
+
+
+def test_a_result_that_is_wrong_by_much_is_refused_by_the_first_comparison():
+    problem = problem_of("softmax", Dtype.FLOAT16, 64)
+    draw = Draw(problem.small[0], "given", 0)
+    case = make_case(problem, draw)
+    expected = expected_result(problem, case)
+    zeros = [torch.zeros_like(one.output, dtype=torch.float16) for one in expected.tensors]
+    assert compare_result(zeros, expected, draw, case) == compare_result(zeros, expected, draw)

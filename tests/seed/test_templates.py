@@ -136,7 +136,7 @@ print("right")
 PRODUCT = """
 import torch
 import triton.runtime.interpreter
-from kopt.seed.templates.product import product
+from kopt.seed.templates.product import parts, product
 
 torch.manual_seed(0)
 for batch, m, k, n in [((), 37, 70, 45), ((3,), 130, 33, 140), ((2,), 5, 1, 3), ((), 129, 128, 17)]:
@@ -155,6 +155,11 @@ a[3, 4], a[5, 6], a[5, 20], a[6, 20], a[9, 10] = float("inf"), float("nan"), flo
 b[7, 8], b[20, 9] = float("-inf"), float("-inf")
 a[11] = 1e-38
 torch.testing.assert_close(product(a, b), a @ b, equal_nan=True, rtol=1e-5, atol=1e-5)
+x = torch.randn(300, 70)
+big, small, _ = parts(x)
+held = (big + small.double())[0, :300, :70]
+assert ((held - x).abs() <= 2**-23 * x.abs()).all()
+assert not ((big.view(torch.int32) | small.view(torch.int32)) & 0x1FFF).any()
 print("right")
 """
 
@@ -175,6 +180,29 @@ def test_a_template_gives_what_pytorch_gives(program):
     environment = os.environ | {"TRITON_INTERPRET": "1"}
     done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
     assert done.stdout.strip() == "right", done.stderr[-2000:]
+
+
+ROWS_OF_A_PRODUCT = """
+import torch
+from kopt.seed.templates import product
+
+grids = []
+
+class Kernel:
+    def __getitem__(self, grid):
+        grids.append(grid)
+        return lambda *arguments, **options: None
+
+product.split_kernel = product.product_kernel = Kernel()
+product.product(torch.empty((8_500_000, 128), device="meta"), torch.empty((128, 256), device="meta"))
+product.product(torch.empty((70_000, 16, 8), device="meta"), torch.empty((70_000, 8, 16), device="meta"))
+print({len(grid) for grid in grids}, max(grid[0] for grid in grids) < 2**31)
+"""
+
+
+def test_blocks_of_a_product_are_counted_on_the_first_axis_of_the_grid():
+    done = subprocess.run([sys.executable, "-c", ROWS_OF_A_PRODUCT], capture_output=True, text=True, check=True)
+    assert done.stdout == "{1} True\n"
 
 
 LONG = """

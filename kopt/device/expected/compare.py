@@ -33,6 +33,8 @@ class Comparison:
     """Largest error and the allowed one; None where the error is not finite, or there is no element."""
     reason: str
     """Description of the error for the proposer; empty when the output is right."""
+    wrong: float = 0.0
+    """Share of the elements that are wrong."""
 
     @property
     def right(self) -> bool:
@@ -94,7 +96,10 @@ def _compared(output: torch.Tensor, expected: ExpectedOutput, draw: Draw) -> Com
         max_error=float(error.flatten()[worst]),
         allowed=float(allowed.flatten()[worst]),
     )
-    return Comparison(check, f"{where}: {_describe_wrong(values, expected, wrong, worst)}" if bool(wrong.any()) else "")
+    if not bool(wrong.any()):
+        return Comparison(check, "")
+    share = int(wrong.sum()) / wrong.numel()
+    return Comparison(check, f"{where}: {_describe_wrong(values, expected, wrong, worst)}", share)
 
 
 def _describe_wrong(values: torch.Tensor, expected: ExpectedOutput, wrong: torch.Tensor, worst: int) -> str:

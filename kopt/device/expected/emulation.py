@@ -216,10 +216,15 @@ class RoundedBetween(DispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]  # torch does not type it
         self._half = half
         self._turn = turn
+        self.elements = 0
+        """Elements that operations have made."""
+        self.operations = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation, and round its results otherwise where the eager model rounds them."""
         results = func(*args, **(kwargs or {}))
+        self.operations += 1
+        self.elements += sum(tensor.numel() for tensor in tensors_of(results))
         source = {"_to_copy": args[:1], "copy_": args[1:2]}.get(operation_name(func), ())
         if is_exact(func) and not (source and source[0].dtype == WIDE_CARRIER):
             return results

@@ -47,8 +47,8 @@ ROUNDINGS = (16, 64)
 """Runs in which what the eager model rounds to 16 bits on the way is rounded otherwise: some, and where these decide an
 element many."""
 
-ROUNDING_WORK = 1 << 26
-"""Elements of the inputs, times runs, from which on there are no further runs."""
+ROUNDING_WORK = (1 << 29, 1 << 14)
+"""Most elements that these runs compute and convert, and most operations."""
 
 DECIDES = 16
 """Change of an element, in units in the last place of the larger of it and the root mean square, that decides it."""
@@ -176,7 +176,7 @@ def changes_between(
 ) -> list[torch.Tensor] | None:
     """Return the largest change of each element of a result when what eager rounds to 16 bits is rounded otherwise.
 
-    None where the model has no numbers of 16 bits, or some of float64, or large inputs.
+    None where the model has no numbers of 16 bits, or some of float64, or computes too much for so many runs.
 
     Args:
         case: model and inputs.
@@ -185,7 +185,7 @@ def changes_between(
     """
     tensors = tensors_of(list(case.inputs))
     dtypes = {tensor.dtype for tensor in (*tensors, *case.model.parameters())}
-    elements = sum(tensor.numel() for tensor in tensors)
+    elements = sum(tensor.numel() for tensor in (*tensors, *case.model.parameters()))
     if not dtypes & set(HALF_TYPES) or torch.float64 in dtypes or elements > MOVED_ELEMENTS:
         return None
     half = max(dtypes & set(HALF_TYPES), key=lambda dtype: torch.finfo(dtype).eps)
@@ -193,13 +193,22 @@ def changes_between(
     in_dtype(case, torch.float64, changed=changed, within=Watched(decisions.begin()))
     few, many = ROUNDINGS
     largest = [torch.zeros_like(tensor, dtype=torch.float64) for tensor in exact]
-    for turn in range(max(few, min(many, ROUNDING_WORK // max(elements, 1)))):
+    for turn in range(many):
         if turn == few and not any(map(partial(_decides, torch.finfo(half).eps), largest, exact)):
             break
-        within = deciding_alike(decisions, RoundedBetween(half, turn), rough=True, noted=False)
-        for most, tensor, right in zip(largest, _in_wider(case, changed, within), exact, strict=True):
+        rounded = RoundedBetween(half, turn)
+        within = deciding_alike(decisions, rounded, rough=True, noted=False)
+        for most, tensor, right in zip(largest, _in_wider(case, changed, half, within), exact, strict=True):
             change = (tensor.to(right.device) - right).abs().double()
             torch.maximum(most, change.nan_to_num(0, 0, 0), out=most)
+        if turn == 0:
+            work = (elements + rounded.elements, rounded.operations)
+            affordable = min(limit // max(one, 1) for limit, one in zip(ROUNDING_WORK, work, strict=True))
+            if affordable < few:
+                return None
+            many = min(many, affordable)
+        if turn + 1 == many:
+            break
     return largest
 
 
@@ -209,7 +218,9 @@ def _decides(unit: float, change: torch.Tensor, exact: torch.Tensor) -> bool:
     return bool((change > DECIDES * unit * size.maximum(size.square().mean().sqrt())).any())
 
 
-def _in_wider(case: Case, changed: Collection[str], within: AbstractContextManager[object]) -> tuple[torch.Tensor, ...]:
+def _in_wider(
+    case: Case, changed: Collection[str], half: torch.dtype, within: AbstractContextManager[object]
+) -> tuple[torch.Tensor, ...]:
     """Compute the model's result with all numbers one type wider than its own, and return its tensors as `in_dtype`."""
 
     def wider(tensor: torch.Tensor) -> torch.Tensor:
@@ -221,7 +232,7 @@ def _in_wider(case: Case, changed: Collection[str], within: AbstractContextManag
         lambda value: copied_in(value, wider(value).dtype) if isinstance(value, torch.Tensor) else value, case.inputs
     )
     with ExitStack() as stack:
-        stack.enter_context(computing_in(WIDE_CARRIER, case.inputs, CARRIER))
+        stack.enter_context(computing_in(WIDE_CARRIER, case.inputs, CARRIER, half))
         stack.enter_context(fused_apart())
         stack.enter_context(NormsInWide())
         stack.enter_context(within)

@@ -30,6 +30,7 @@ _HAS_VALUES = 1024
 """Most elements of such a tensor that keeps its values beside meta tensors: `float(t)`, `[v.item() for v in t]`."""
 
 _IS_CUDA = torch.Tensor.is_cuda.__get__  # type: ignore[attr-defined]  # torch types it as a plain value
+_DTYPE = torch.Tensor.dtype.__get__  # type: ignore[attr-defined]
 
 _EMPTY = {
     torch.rand: torch.empty,
@@ -38,6 +39,9 @@ _EMPTY = {
     torch.randn_like: torch.empty_like,
 }
 """Functions that make the meta tensors of random ones, but do not import torch's compiler, which takes a second."""
+
+_TO_HALF = {torch.bfloat16: torch.Tensor.bfloat16, torch.float16: torch.Tensor.half}
+"""Methods that make numbers of 16 bits."""
 
 _FILL = {torch.Tensor.uniform_, torch.Tensor.normal_}
 
@@ -52,6 +56,8 @@ class Pass(NamedTuple):
     """Type in which the reference computes."""
     own: torch.dtype | None
     """Type of the problem's inputs; None where they have several."""
+    half: torch.dtype | None = None
+    """16-bit type for which the computed type stands, and which the reference sees; None where it stands for none."""
 
     def view(self, value: torch.Tensor, wanted: torch.dtype) -> torch.Tensor:
         """View the bits of numbers as the reference does in its own type, whose width the computed type lacks."""
@@ -73,6 +79,8 @@ class Renamed(TorchFunctionMode):
         self._foreign = {"cuda", "cpu"} if device.type == "meta" else {"cuda"} if device.type == "cpu" else set()
         self._wider = wider
         self._pass = _pass.get()
+        self._half = self._pass.half if self._pass is not None else None
+        self._computed = self._pass.computed if self._pass is not None else None
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -81,10 +89,14 @@ class Renamed(TorchFunctionMode):
         viewed = (*args[1:2], *(kwargs or {}).values()) if func is torch.Tensor.view else ()
         if self._pass is not None and len(viewed) == 1 and isinstance(viewed[0], torch.dtype):
             return self._pass.view(args[0], viewed[0])
+        if self._half is not None and func == _DTYPE:
+            return self._seen(func(*args))
         args = tuple(map(self._rewritten, args))
         kwargs = {name: self._rewritten(value) for name, value in (kwargs or {}).items()}
         if func is torch.Tensor.float and self._wider is not None:
             return args[0].to(self._wider)
+        if self._half is not None and func is _TO_HALF.get(self._half):
+            return args[0].to(self._computed)
         if self._foreign:
             if func is torch.Tensor.cuda or func is torch.Tensor.pin_memory:
                 return args[0]
@@ -111,7 +123,13 @@ class Renamed(TorchFunctionMode):
             return self._device if value.partition(":")[0] in self._foreign else value
         if isinstance(value, torch.device):
             return self._device if value.type in self._foreign else value
+        if self._half is not None and value is self._half:
+            return self._computed
         return self._wider if value is torch.float32 and self._wider is not None else value
+
+    def _seen(self, dtype: torch.dtype) -> torch.dtype:
+        """Return the type that the reference sees, where wider types hold numbers of 16 bits and of float32."""
+        return {self._computed: self._half, self._wider: torch.float32}.get(dtype) or dtype
 
 
 @contextmanager
@@ -140,7 +158,9 @@ def anywhere(device: torch.device) -> Iterator[None]:
 
 
 @contextmanager
-def computing_in(dtype: torch.dtype, inputs: object = (), narrow: torch.dtype | None = None) -> Iterator[None]:
+def computing_in(
+    dtype: torch.dtype, inputs: object = (), narrow: torch.dtype | None = None, half: torch.dtype | None = None
+) -> Iterator[None]:
     """Have references compute in `dtype` inside the block where their source names float32, if `dtype` is wider.
 
     Where they view numbers as integers of the same width, the numbers are first rounded to the type of the inputs.
@@ -149,11 +169,15 @@ def computing_in(dtype: torch.dtype, inputs: object = (), narrow: torch.dtype | 
         dtype: the type.
         inputs: inputs of the reference in their own types.
         narrow: type in which it computes elsewhere; None for `dtype`, too.
+        half: 16-bit type for which `narrow` stands; None for none.
     """
     types = {leaf.dtype for leaf in tree_leaves(inputs) if isinstance(leaf, torch.Tensor) and _is_wide(leaf)}
     own = types.pop() if len(types) == 1 else None
     wider = dtype if dtype is torch.float64 else None
-    wide, other = _wider.set(wider), _pass.set(None if own is dtype and wider is None else Pass(narrow or dtype, own))
+    wide, other = (
+        _wider.set(wider),
+        _pass.set(None if own is dtype and wider is None else Pass(narrow or dtype, own, half)),
+    )
     try:
         yield
     finally:

@@ -1,4 +1,4 @@
-"""Multiply matrices of float32 on the tensor cores: each number is the sum of two that TF32 holds."""
+"""Multiply matrices of float32 on the tensor cores: each number is, to 2**-23 of it, the sum of two that TF32 holds."""
 
 import torch
 import triton
@@ -10,14 +10,16 @@ def split_kernel(
     x_ptr, big_ptr, small_ptr, ROWS, COLUMNS, batch_stride, row_stride, column_stride, HEIGHT, DEPTH,
     WIDE: tl.constexpr, BLOCK_R: tl.constexpr, BLOCK_C: tl.constexpr,
 ):
-    """Write each number as a big part of 11 bits and what is left of it, into matrices of HEIGHT x DEPTH, padded with 0.
+    """Write each number as two parts of 11 bits into matrices of HEIGHT x DEPTH, padded with 0.
 
-    An infinity is 1 and infinity, so that no product of parts is one of infinity and 0; NaN likewise.  Numbers that would
+    The small part is what the big one leaves, rounded.  An infinity is 1 and infinity, so that no product of parts is one of infinity and 0; NaN likewise.  Numbers that would
     round to infinity have a big part that is cut off.
     """
-    batch = tl.program_id(2)
-    row = tl.program_id(1) * BLOCK_R + tl.arange(0, BLOCK_R)
-    column = tl.program_id(0) * BLOCK_C + tl.arange(0, BLOCK_C)
+    across = DEPTH // BLOCK_C
+    block, blocks = tl.program_id(0), HEIGHT // BLOCK_R * across
+    batch = block // blocks
+    row = block % blocks // across * BLOCK_R + tl.arange(0, BLOCK_R)
+    column = block % across * BLOCK_C + tl.arange(0, BLOCK_C)
     if WIDE:
         batch, row, column = batch.to(tl.int64), row.to(tl.int64), column.to(tl.int64)
     inside = (row < ROWS)[:, None] & (column < COLUMNS)[None, :]
@@ -28,9 +30,11 @@ def split_kernel(
     rounded = ((bits + 0x1000) & ~0x1FFF).to(tl.float32, bitcast=True)
     finite = tl.abs(x) < float("inf")
     big = tl.where(finite, tl.where(tl.abs(rounded) < float("inf"), rounded, cut), tl.where(x < 0, -1.0, 1.0))
+    left = (x - big).to(tl.int32, bitcast=True)
+    small = ((left + 0x1000) & ~0x1FFF).to(tl.float32, bitcast=True)
     made = (batch * HEIGHT + row[:, None]) * DEPTH + column[None, :]
     tl.store(big_ptr + made, big)
-    tl.store(small_ptr + made, tl.where(finite, x - big, x))
+    tl.store(small_ptr + made, tl.where(finite, small, x))
 
 
 @triton.jit
@@ -42,8 +46,8 @@ def product_kernel(
 
     Each step is summed by itself and added in float32, since sums within tensor cores are cut off, not rounded.
     """
-    program, batch = tl.program_id(0), tl.program_id(1)
     blocks_m, blocks_n = tl.cdiv(M, BLOCK_M), tl.cdiv(N, BLOCK_N)
+    program, batch = tl.program_id(0) % (blocks_m * blocks_n), tl.program_id(0) // (blocks_m * blocks_n)
     group = program // (GROUP_M * blocks_n)
     group_size = min(blocks_m - group * GROUP_M, GROUP_M)
     within = program % (GROUP_M * blocks_n)
@@ -73,7 +77,7 @@ def parts(x):
     height, depth = triton.cdiv(rows, 128) * 128, triton.cdiv(columns, 32) * 32
     big, small = torch.empty((2, batches, height, depth), dtype=x.dtype, device=x.device)
     wide = max(big.numel(), sum((size - 1) * step for size, step in zip(x.shape, x.stride()))) >= 2**31 - 2**16
-    split_kernel[(depth // 32, height // 128, batches)](
+    split_kernel[(depth // 32 * (height // 128) * batches,)](
         x, big, small, rows, columns, x.stride(0) if x.dim() == 3 else 0, x.stride(-2), x.stride(-1), height, depth,
         WIDE=wide, BLOCK_R=128, BLOCK_C=32, num_warps=4,
     )
@@ -86,7 +90,7 @@ def product(a, b):
     big_a, small_a, wide_a = parts(a)
     big_b, small_b, wide_b = parts(b.transpose(-2, -1))
     wide = wide_a or wide_b or output.numel() >= 2**31 - 2**16
-    product_kernel[(triton.cdiv(m, 128) * triton.cdiv(n, 128), batches)](
+    product_kernel[(triton.cdiv(m, 128) * triton.cdiv(n, 128) * batches,)](
         big_a, small_a, big_b, small_b, output, m, n, big_a.shape[-2], big_b.shape[-2], big_a.shape[-1], WIDE=wide,
         BLOCK_M=128, BLOCK_N=128, BLOCK_K=32, GROUP_M=8, num_warps=8, num_stages=3,
     )
