@@ -200,6 +200,8 @@ class _Writer:
             definitions = {expression: variable for variable, _, expression in computed if "//" in expression}
             self.kernels[kernel.name] = clean_kernel(kernel, name, names, tuple(tile[0]) if tile else (), definitions)
         clean = self.kernels[kernel.name]
+        if clean.is_empty:
+            return
         passed = [by_name[parameter] for parameter in clean.kept if parameter in by_name]
         named = [f"{key}={value}" for key, value in constants.items() if key in clean.kept]
         options = [f"num_warps={config.warps}", f"num_stages={config.stages}"]
@@ -251,7 +253,8 @@ def host_text(module: WrittenModule, arguments: Sequence[Argument], variant: int
     for statement in module.body:
         writer.statement(statement)
     lines = _used_lines(writer.lines, writer.result)
-    return HostText(lines, writer.result, list(writer.kernels.values()), list(writer.templates))
+    kernels = [kernel for kernel in writer.kernels.values() if not kernel.is_empty]
+    return HostText(lines, writer.result, kernels, list(writer.templates))
 
 
 def _parameters(arguments: dict[str, str]) -> dict[str, str]:

@@ -32,6 +32,11 @@ class CleanKernel:
     """Functions of `triton_helpers` that it calls."""
     libdevice: bool
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is left of it: it only checked indexes."""
+        return not self.function.body
+
     def text(self) -> str:
         """Return the text of the kernel and of the functions beside it."""
         return "\n\n\n".join(ast.unparse(function) for function in (*self.inner, self.function))

@@ -60,12 +60,7 @@ def _facts(winner: Winner) -> Iterator[tuple[str, str]]:
     for workload in winner.workloads:
         tensors = (*workload.inputs, *workload.parameters)
         yield "shapes", f"{workload.workload}: {_tensors(tensors)} -> {_tensors(workload.outputs)}"
-    others = [
-        workload
-        for workload in (*winner.problem.hidden, *winner.problem.small)
-        if workload.name in winner.verified or not winner.verified
-    ]
-    yield "", f"verified on other sizes too: {'; '.join(map(_sizes, others)) or 'none'}"
+    yield "", f"verified on other sizes too: {'; '.join(map(_sizes, winner.others)) or 'none'}"
     yield "assumes", "dtypes and strides as above: inputs as `get_inputs` of the reference makes them"
     for one in winner.given[0].arguments if winner.given else ():
         if one.stride != contiguous(one.shape):

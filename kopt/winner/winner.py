@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from kopt.jobs.kernels import kernel_source
 from kopt.jobs.recorded import find_build, measurements_in
 from kopt.model.build import Built
 from kopt.model.outcome import BEST
-from kopt.model.problem import Given, Problem, WorkloadFacts
+from kopt.model.problem import Given, Problem, Workload, WorkloadFacts
 from kopt.model.verdict import Passed
 from kopt.provenance import versions
 from kopt.report.lineage import chain
@@ -47,9 +48,9 @@ class Winner:
     workloads: tuple[WorkloadFacts, ...]
     """Shapes and dtypes of the main workloads."""
     given: tuple[Given, ...] = ()
-    """Arguments in all workloads with which it was verified."""
-    verified: frozenset[str] = frozenset()
-    """Names of the workloads on which it was verified; empty where the run's files do not record them."""
+    """Arguments in the main workloads, and in all others with which it was verified."""
+    others: tuple[Workload, ...] = ()
+    """Workloads beside the main ones on which it was verified."""
     choices: tuple[Choice, ...] = ()
     """Choices of its autotuners for the main workloads; empty where nothing has run on a GPU."""
 
@@ -84,6 +85,10 @@ def winner_of(run: Run, store: Store) -> Winner:
     if judge == "recorded":
         recorded = measurements_in(store)
         judge, made_with = recorded.judge, recorded.versions
+    others = judged_beside(run.problem, judge)
+    if isinstance(verdict, Passed):
+        compared = {check.workload for check in verdict.checks}
+        others = tuple(workload for workload in others if workload.name in compared)
     first, *later = chain(run.trials, best.name)
     return Winner(
         problem=run.problem,
@@ -99,7 +104,29 @@ def winner_of(run: Run, store: Store) -> Winner:
         device=run.device.name,
         versions={name: text for name, text in made_with.items() if name in ("kopt", "python", "torch", "triton")},
         workloads=run.facts.workloads,
-        given=run.facts.given,
-        verified=frozenset(check.workload for check in verdict.checks) if isinstance(verdict, Passed) else frozenset(),
+        given=given_of(run.facts.given, run.problem, others),
+        others=others,
         choices=choices(build if isinstance(build, Built) else None, launched),
     )
+
+
+def judged_beside(problem: Problem, judge: str) -> tuple[Workload, ...]:
+    """Return the workloads with which a judge verifies a kernel, beside the main ones."""
+    return {"interpret": problem.small, "cuda": problem.hidden}.get(judge, ())
+
+
+def given_of(given: Sequence[Given], problem: Problem, others: Collection[Workload]) -> tuple[Given, ...]:
+    """Return the arguments in the main workloads and in some others.
+
+    Args:
+        given: arguments in the main, the hidden and the small workloads, in this order, of which some may lack.
+        problem: the problem.
+        others: the wanted workloads; a small one may have the name of a hidden one.
+    """
+    kept, left = [], list(given)
+    for workload in (*problem.main, *problem.hidden, *problem.small):
+        if left and left[0].workload == workload.name:
+            arguments = left.pop(0)
+            if workload in problem.main or any(workload is other for other in others):
+                kept.append(arguments)
+    return tuple(kept)
