@@ -15,7 +15,7 @@ from kopt.errors import ConfigError, CorruptArtifact
 from kopt.model.problem import Problem
 from kopt.preflight.validate import Checked, lock_note
 from kopt.problem import folder
-from kopt.run.earlier import replacing
+from kopt.run.earlier import finished_figures, replacing
 from kopt.run.started import refuse_held, started
 
 CONFIG_WORDS = ("--config", "-C")
@@ -121,7 +121,7 @@ def replaced_note(checked: Checked, words: Sequence[str]) -> str:
         words: Snakemake's command line.
     """
     run = Path(checked.settings.folder)
-    if _asks(words, ("--unlock",)) or not (run / PROBLEM).exists():
+    if _asks(words, ("--unlock",)) or finished_figures(run) is None:
         return ""
     return replacing(run, checked.config, folder.load(checked.problem_folder))
 

@@ -45,3 +45,19 @@ def test_results_that_are_made_again_are_kept_once(ended):
     ended.file("round_2/selection.parquet").unlink()
     ended.succeeds(*ended.DRY)
     assert sorted(path.name for path in ended.file("").glob("earlier_*")) == folders
+
+
+def test_a_start_that_got_no_further_than_an_edited_problem_goes_on_and_says_where_the_results_are(ended):
+    before = texts(ended.file(""))
+    for folder in ended.file("").glob("earlier_*"):
+        shutil.rmtree(folder)
+    ended.edit("config/problems/softmax/problem.py", "def get_inputs(", "# edited\ndef get_inputs(")
+    begun = ended.succeeds(*ended.DRY, options=("--until", "problem"))
+    assert "differs in the problem, which was edited: its results are kept in results/t/earlier_1 before" in begun
+    assert texts(ended.file("earlier_1")) == before
+    assert texts(ended.file(""))["problem.json"] != before["problem.json"]
+
+    again = ended.succeeds(*ended.DRY)
+    assert "differs in the problem, which was edited: its results are in results/t/earlier_1 already" in again
+    assert [path.name for path in ended.file("").glob("*earlier*")] == ["earlier_1"]
+    assert texts(ended.file("earlier_1")) == before

@@ -198,13 +198,13 @@ def take_run():
         sys.exit(error_line(error))
 
 
-# The folder where `keep_results` has put the results of an earlier search; none where it replaces none.
+# What `keep_results` has kept of an earlier search; nothing where none is replaced.
 KEPT = []
 
 
 def keep_results():
-    """Keep the results of a search that has ended where rule `finish` writes others in their place."""
-    if any(job.rule.name == "finish" for job in workflow.dag.needrun_jobs()):
+    """Keep the results of a search that has ended where rule `problem` or `finish` writes others in their place."""
+    if any(job.rule.name in ("problem", "finish") for job in workflow.dag.needrun_jobs()):
         try:
             KEPT.extend(filter(None, [keep(Path(RUN))]))
         except KoptError as error:
