@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from kopt.jobs.kernels import kernel_source
@@ -19,6 +18,7 @@ from kopt.run.final import final_figures
 from kopt.run.value import Run
 from kopt.run_settings import RunSettings
 from kopt.store import Store
+from kopt.winner.judged import given_of, judged_beside
 from kopt.winner.source import ModuleText, module_text
 from kopt.winner.tuning import NAMES, Choice, choices, with_choices
 
@@ -108,25 +108,3 @@ def winner_of(run: Run, store: Store) -> Winner:
         others=others,
         choices=choices(build if isinstance(build, Built) else None, launched),
     )
-
-
-def judged_beside(problem: Problem, judge: str) -> tuple[Workload, ...]:
-    """Return the workloads with which a judge verifies a kernel, beside the main ones."""
-    return {"interpret": problem.small, "cuda": problem.hidden}.get(judge, ())
-
-
-def given_of(given: Sequence[Given], problem: Problem, others: Collection[Workload]) -> tuple[Given, ...]:
-    """Return the arguments in the main workloads and in some others.
-
-    Args:
-        given: arguments in the main, the hidden and the small workloads, in this order, of which some may lack.
-        problem: the problem.
-        others: the wanted workloads; a small one may have the name of a hidden one.
-    """
-    kept, left = [], list(given)
-    for workload in (*problem.main, *problem.hidden, *problem.small):
-        if left and left[0].workload == workload.name:
-            arguments = left.pop(0)
-            if workload in problem.main or any(workload is other for other in others):
-                kept.append(arguments)
-    return tuple(kept)
