@@ -101,7 +101,7 @@ def tell(reason: str) -> None:
     if kind not in _TOLD and not torch.compiler.is_compiling():
         _TOLD.add(kind)
         frame, level = sys._getframe(1), 2
-        own = (__file__, str(Path(torch.__file__).parent))
+        own = (tell.__code__.co_filename, str(Path(torch.__file__).parent))
         while frame.f_back is not None and frame.f_code.co_filename.startswith(own):
             frame, level = frame.f_back, level + 1
         warnings.warn(f"PyTorch runs, not kopt's kernel: {reason}", stacklevel=level)
