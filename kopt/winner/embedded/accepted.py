@@ -68,8 +68,8 @@ def refusal(arguments: Sequence[Any], inputs: Sequence[Any], weights: Sequence[A
             if size != expected:
                 rule = f" ({want})" if isinstance(want, str) and want not in sizes else ""
                 return f"dimension {place} of {name} is {size}, not {expected if expected >= 0 else 'whole'}{rule}"
-            if want in sizes and str(want).startswith("power") and size & (size - 1):
-                return f"dimension {place} of {name} is {size}, no power of two"
+            if isinstance(want, str) and (fault := other_kind(want, size)):
+                return f"dimension {place} of {name} is {size}, {fault}"
         if strides and tuple(given.stride()) not in strides:
             return f"{name} has the strides {tuple(given.stride())}, not {strides[0]}"
         if not strides and not given.permute(order).is_contiguous():
@@ -93,6 +93,22 @@ def wanted_size(want: str, sizes: dict[str, int], size: int) -> int:
                 return -1 if not other or one % other else one // other
             return one * other if sign == "*" else one + (other if sign == "+" else -other)
     return sizes.setdefault(want, size)
+
+
+def other_kind(want: str, size: int) -> str:
+    """Return in words why a size is not of the kind that its name says; empty where it is.
+
+    The kinds: `size0`, `power0`, `power0_from_8`, `multiple0_of_8`; with `_or_0` where the size may be 0.
+    """
+    if size == 0:
+        return "" if want.endswith("_or_0") else "with which nothing was verified"
+    words = want.split("_") if want.isidentifier() else [""]
+    least = int(words[2]) if words[1:2] in (["of"], ["from"]) else 1
+    if words[0].startswith("power") and (size & (size - 1) or size < least):
+        return "no power of two" + (f" from {least} on" if least > 1 else "")
+    if words[0].startswith("multiple") and size % least:
+        return f"no multiple of {least}"
+    return ""
 
 
 def tell(reason: str) -> None:
