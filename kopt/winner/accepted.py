@@ -3,15 +3,16 @@
 A size may differ from the verified ones where it differed between the workloads; sizes that were equal in all of them
 have to be equal.  A size that was the same multiple of another one in all of them, or larger by the same number, has to
 be so, and so has a product, quotient, sum or difference of two.  A size that was a power of two in all of them has to
-be one, and a size that never differed has to stay.  Dtypes have to be the same, and so has the order in which the
-dimensions lie in memory.
+be one, no smaller than the smallest up to 16; one that was a multiple of 2, 4, 8 or 16 in all of them has to be one;
+and a size that never differed has to stay.  A size of 0 has to have been among the verified ones.  Dtypes have to be
+the same, and so has the order in which the dimensions lie in memory.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import permutations
-from math import prod
+from math import gcd, prod
 from typing import NamedTuple
 
 from kopt.errors import ProblemError
@@ -21,11 +22,19 @@ MANY = 3
 """Unlike workloads from which a size that follows from two others counts as following from them."""
 POWER = "power"
 """Begin of the name of a size that has to be a power of two."""
+MULTIPLE = "multiple"
+"""Begin of the name of a size that has to be a multiple of a number."""
+OR_ZERO = "_or_0"
+"""End of the name of a size that may be 0."""
+LARGEST_DIVISOR = 16
+"""Largest power of two of which a size has to be a multiple: kernels part rows into vectors of 16 bytes and tiles of 16
+elements, and sizes that share more do so mostly by chance."""
 
 Size = int | str
-"""A size that has to stay, or the name of one that may differ; the name stands for the same size everywhere, and begins
-with `power` where it has to be a power of two.  A size that follows from one before it is written with its name:
-`size0*2`, `size0/64`, `size0+1`, `size0*size1`."""
+"""A size that has to stay, or the name of one that may differ; the name stands for the same size everywhere.  It is
+`size0` for any size but 0, `power0` for a power of two, `power0_from_8` for one that is no smaller than 8,
+`multiple0_of_8` for a multiple of 8; all with `_or_0` where 0 was verified.  A size that follows from one before it is
+written with its name: `size0*2`, `size0/64`, `size0+1`, `size0*size1`."""
 
 
 class Pattern(NamedTuple):
@@ -74,8 +83,7 @@ def _pattern(several: Sequence[Argument], names: dict[tuple[int, ...], str]) -> 
             sizes.append(column[0])
             continue
         if column not in names:
-            kind = "size" if any(size & (size - 1) for size in column) else POWER
-            names[column] = _following(column, names) or f"{kind}{len(names)}"
+            names[column] = _following(column, names) or _named(column, len(names))
         sizes.append(names[column])
     order = _order(first)
     dense = all(_is_dense(one, order) for one in several)
@@ -85,6 +93,26 @@ def _pattern(several: Sequence[Argument], names: dict[tuple[int, ...], str]) -> 
         () if dense else tuple(dict.fromkeys(one.stride for one in several)),
         tuple(values) if len(values) == 1 else (),
     )  # fmt: skip
+
+
+def by_divisor(names: Iterable[str]) -> dict[int, list[str]]:
+    """Return names of sizes by the power of two of which a size of that name has to be a multiple; 1 where of none."""
+    found: dict[int, list[str]] = {}
+    for name in names:
+        words = name.split("_")
+        found.setdefault(int(words[2]) if words[1:2] in (["of"], ["from"]) else 1, []).append(name)
+    return found
+
+
+def _named(column: tuple[int, ...], number: int) -> str:
+    """Name a size that follows from no other by its values in all workloads."""
+    common = gcd(*column)
+    divisor = min(common & -common, LARGEST_DIVISOR)
+    if any(size & (size - 1) for size in column):
+        name = f"{MULTIPLE}{number}_of_{divisor}" if divisor > 1 else f"size{number}"
+    else:
+        name = f"{POWER}{number}_from_{divisor}" if divisor > 1 else f"{POWER}{number}"
+    return name + (OR_ZERO if 0 in column else "")
 
 
 def _following(column: tuple[int, ...], names: Mapping[tuple[int, ...], str]) -> str:

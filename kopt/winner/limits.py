@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from kopt.winner.accepted import POWER, Pattern
+from kopt.winner.accepted import MULTIPLE, POWER, Pattern, by_divisor
 
 WARNING = "PyTorch runs"
 """Begin of the warning of an exported file."""
@@ -24,7 +24,10 @@ def limits(wanted: Sequence[Pattern], *, guarded: bool) -> list[tuple[str, str]]
     facts += [*_sizes(tensors), *_labelled("memory", _memory(tensors))]
     if not guarded:
         return [*facts, ("else", "nothing checks the arguments in this form: others may give wrong results")]
-    others = "other dtypes, other numbers of dimensions, sizes or strides, tensors off the GPU, gradients"
+    others = (
+        "other dtypes, other numbers of dimensions, sizes or strides, tensors that are empty (unless such were "
+        "verified) or off the GPU, gradients"
+    )
     facts.append(("else", f"PyTorch runs in place of the kernel, with a warning that says why: {others}"))
     facts.append(
         ("", f"it comes once for each kind of reason; to silence it: warnings.filterwarnings('ignore', {WARNING!r})")
@@ -47,12 +50,16 @@ def _sizes(tensors: Sequence[Pattern]) -> list[tuple[str, str]]:
     every = dict.fromkeys(size for one in tensors for size in one.sizes if isinstance(size, str))
     names = [name for name in every if name.isidentifier()]
     powers = [name for name in names if name.startswith(POWER)]
-    others = [name for name in names if name not in powers]
+    multiples = [name for name in names if name.startswith(MULTIPLE)]
+    others = [name for name in names if name not in (*powers, *multiples)]
     varies = []
     if others:
         varies.append(f"{', '.join(others)}: any size, the same wherever the name stands")
-    if powers:
-        varies.append(f"{', '.join(powers)}: any power of two, as all sizes were with which it was verified")
+    for divisor, several in by_divisor(multiples).items():
+        varies.append(f"{', '.join(several)}: multiples of {divisor}, as all sizes were with which it was verified")
+    for divisor, several in by_divisor(powers).items():
+        kind = "any power of two" if divisor == 1 else f"powers of two from {divisor} on"
+        varies.append(f"{', '.join(several)}: {kind}, as all sizes were with which it was verified")
     if following := [size for size in every if size not in names]:
         varies.append(f"{', '.join(following)}: as in all sizes with which it was verified")
     fixed = [
@@ -64,8 +71,9 @@ def _sizes(tensors: Sequence[Pattern]) -> list[tuple[str, str]]:
     more = f" and {len(fixed) - MOST_FIXED} more" if fixed[MOST_FIXED:] else ""
     held = [f"{', '.join(fixed[:MOST_FIXED])}{more}, and nothing else"] if fixed else []
     said = [*_labelled("varies", varies or ["no size"]), *_labelled("fixed", held)]
-    if powers or fixed:
-        said.append(("", "a size that is fixed, or a power of two, becomes free with a workload that has another one"))
+    if powers or multiples or fixed:
+        kinds = "a size that is fixed, a power of two or a multiple"
+        said.append(("", f"{kinds} becomes free with a workload that has another one, such as an odd one"))
     return said
 
 

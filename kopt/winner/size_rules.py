@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from kopt.errors import ProblemError
 from kopt.model.problem import Given, Problem
-from kopt.winner.accepted import POWER, Pattern, patterns
+from kopt.winner.accepted import MULTIPLE, POWER, Pattern, by_divisor, patterns
 
 MOST_NAMED = 6
 """Most sizes of a kind that are named."""
@@ -33,15 +33,21 @@ def size_rules(problem: Problem, given: Sequence[Given]) -> tuple[str, bool]:
         return "", True
     places = _places(wanted)
     names = [size for size in places if isinstance(size, str) and size.isidentifier()]
-    powers = [places[name][0] for name in names if name.startswith(POWER)]
-    free = [places[name][0] for name in names if not name.startswith(POWER)]
+    free = [places[name][0] for name in names if not name.startswith((POWER, MULTIPLE))]
+    multiples, powers = (by_divisor(n for n in names if n.startswith(kind)) for kind in (MULTIPLE, POWER))
     fixed = [f"{place} = {size}" for size, found in places.items() if isinstance(size, int) for place in found]
     parts = [f"an exported kernel takes any {_listed(free)}"] if free else []
-    parts += [f"powers of two alone: {_listed(powers)}"] if powers else []
+    for divisor, several in multiples.items():
+        parts.append(f"{_listed([places[name][0] for name in several])}: multiples of {divisor}")
+    for divisor, several in powers.items():
+        least = f" from {divisor} on" if divisor > 1 else ""
+        parts.append(f"{_listed([places[name][0] for name in several])}: powers of two{least}")
     parts += [f"this size alone: {_listed(fixed)}"] if fixed else []
-    if powers or fixed:
+    if parts and not free:
+        parts[0] = f"an exported kernel takes {parts[0]}"
+    if multiples or powers or fixed:
         parts.append(f"PyTorch runs for others; to free a size, {_freeing(problem, wanted, given)}")
-    return "; ".join(parts), not (powers or fixed)
+    return "; ".join(parts), not (multiples or powers or fixed)
 
 
 def _places(wanted: Sequence[Pattern]) -> dict[int | str, list[str]]:
@@ -60,12 +66,12 @@ def _listed(labels: Sequence[str]) -> str:
 
 
 def _freeing(problem: Problem, wanted: Sequence[Pattern], given: Sequence[Given]) -> str:
-    """Write a workload that would free a size that is fixed or a power of two."""
+    """Write a workload that would free a size that is fixed, a power of two or a multiple."""
     columns = [
         column
         for at, one in enumerate(wanted)
         for size, column in zip(one.sizes, _columns(given, at), strict=True)
-        if isinstance(size, int) or size.startswith(POWER)
+        if isinstance(size, int) or size.startswith(POWER) or (size.startswith(MULTIPLE) and size.isidentifier())
     ]
     for name, column in _constants(problem).items():
         if column in columns and column[0] > 1:

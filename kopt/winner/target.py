@@ -24,7 +24,7 @@ OWN = frozenset(
     {
         "ARGUMENTS", "WEIGHTS", "SHAPES", "FREE", "KernelModel", "ModelNew", "further_arguments", "refusal", "refused",
         "tell", "unlike", "why_not", "without_weights", "parted", "unshared", "needs_dispatcher",
-        "made_in_evaluation_mode", "wanted_size", "call_kernel", "LARGEST",
+        "made_in_evaluation_mode", "wanted_size", "other_kind", "call_kernel", "LARGEST",
     }
 )  # fmt: skip
 """Names that the written files define beside those of kernel and reference."""
@@ -95,7 +95,7 @@ def guards(winner: Winner) -> str:
     shapes = {tuple(spec.shape for spec in workload.inputs) for workload in winner.workloads}
     return f'''{raised}ARGUMENTS = (  # name, whether it is an input, dtype, sizes, order in memory, strides, value
 {rows})
-"""Arguments that the kernel was verified with: a name in place of a size may be any size, the same everywhere."""
+"""Arguments that the kernel was verified with: a name in place of a size stands for the same size everywhere."""
 
 WEIGHTS = tuple(one[0] for one in ARGUMENTS if not one[1])
 """Names of the model's parameters and buffers."""

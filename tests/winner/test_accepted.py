@@ -6,9 +6,10 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from kopt.device.facts.facts import problem_facts
 from kopt.errors import ProblemError
-from kopt.model.problem import Workload
-from kopt.winner.accepted import patterns
+from kopt.model.problem import Argument, Given, Workload
+from kopt.winner.accepted import contiguous, patterns
 from kopt.winner.constants import free_arguments
+from kopt.winner.embedded.accepted import other_kind
 from kopt.winner.limits import limits
 from kopt.winner.provenance import comments
 from kopt.winner.targets import module, torch_library
@@ -50,10 +51,10 @@ MODELS = {
     ),
     "grouped": (
         "class Model(nn.Module):\n    def forward(self, x, scale, starts, flat):\n"
-        "        spread = scale.repeat_interleave(8, 1)\n"
+        "        spread = scale.repeat_interleave(3, 1)\n"
         "        return x * spread + starts[:-1, None] + flat.reshape(length, -1)\n\n"
-        "def get_inputs():\n    return [torch.randn(length, 8 * hidden), torch.randn(length, hidden), "
-        "torch.randn(length + 1), torch.randn(8 * length * hidden)]\n"
+        "def get_inputs():\n    return [torch.randn(length, 3 * hidden), torch.randn(length, hidden), "
+        "torch.randn(length + 1), torch.randn(3 * length * hidden)]\n"
     ),
     "nested": (
         "class Model(nn.Module):\n    def forward(self, pair):\n        return pair[0] + pair[1]\n\n"
@@ -144,9 +145,53 @@ def test_weights_count_too_and_sizes_that_were_powers_of_two_have_to_be_such(tmp
     assert exported.why_not(inputs, [weight]) == "scale.weight is torch.float32, not torch.bfloat16"
     assert exported.why_not(inputs, [weight.bfloat16()]) == ""
     assert exported.why_not([torch.zeros(3, 512, dtype=torch.bfloat16)], [weight.bfloat16()]) == (
-        "dimension 0 of x is 3, no power of two"
+        "dimension 0 of x is 3, no power of two from 4 on"
+    )
+    assert exported.why_not([torch.zeros(2, 512, dtype=torch.bfloat16)], [weight.bfloat16()]) == (
+        "dimension 0 of x is 2, no power of two from 4 on"
     )
     assert "a gradient of scale.weight" in exported.why_not(inputs, [weight.bfloat16().requires_grad_()])
+
+
+def given_with(*shapes):
+    """Return the arguments of workloads that have one input each, of these shapes."""
+    arguments = (
+        Argument(name="x", is_input=True, dtype="bfloat16", shape=shape, stride=contiguous(shape)) for shape in shapes
+    )
+    return [Given(workload=f"w{at}", arguments=(one,)) for at, one in enumerate(arguments)]
+
+
+@pytest.mark.parametrize(
+    ("columns", "accepted", "refused"),
+    [
+        ((8192, 5000, 8192, 4808), {8, 1000}, {1001: "no multiple of 8", 1004: "no multiple of 8"}),
+        ((96, 160), {16, 48}, {8: "no multiple of 16"}),
+        ((8192, 1001), {1, 7, 1002}, {}),
+        ((1024, 64), {16, 4096}, {8: "no power of two from 16 on", 48: "no power of two from 16 on"}),
+        ((4, 1), {1, 2}, {3: "no power of two"}),
+        ((24, 8, 0), {0, 8}, {12: "no multiple of 8"}),
+    ],
+)
+def test_a_size_is_of_the_kind_that_all_verified_ones_were(columns, accepted, refused):
+    """A kernel that leaves out the rest of a row passes where no verified row has one."""
+    (wanted,) = patterns(given_with(*((rows, size) for rows, size in enumerate(columns, 3))), "p")
+    assert wanted.sizes[0] == "size0"
+    assert {size for size in (*accepted, *refused) if not other_kind(wanted.sizes[1], size)} == accepted
+    assert {size: other_kind(wanted.sizes[1], size) for size in refused} == refused
+
+
+def test_the_head_says_of_which_number_a_size_is_a_multiple_and_from_which_power_of_two_on():
+    told = [words for _, words in limits(patterns(given_with((5, 24, 64), (4, 40, 8)), "p"), guarded=True)]
+    assert told[0] == "x bfloat16[size0, multiple1_of_8, power2_from_8]"
+    assert "multiple1_of_8: multiples of 8, as all sizes were with which it was verified" in told
+    assert "power2_from_8: powers of two from 8 on, as all sizes were with which it was verified" in told
+
+
+def test_an_empty_tensor_runs_pytorch_unless_one_was_verified(tmp_path):
+    told = reason("related", tmp_path, x(0, 64), x(64), x(0, 64))
+    assert told == "dimension 0 of x is 0, with which nothing was verified"
+    (wanted,) = patterns(given_with((0, 64), (3, 64)), "p")
+    assert other_kind(wanted.sizes[0], 0) == ""
 
 
 LIMITS = {
@@ -283,12 +328,12 @@ def test_an_operator_keeps_the_mode_that_the_model_s_own_code_sets(mode, tmp_pat
 @pytest.mark.parametrize(
     ("sizes", "why"),
     [
-        ((6, 40, 5, 7, 240), ""),
-        ((6, 40, 1, 7, 240), r"dimension 1 of scale is 1, not 5 (size1/8)"),
-        ((6, 40, 10, 7, 240), r"dimension 1 of scale is 10, not 5 (size1/8)"),
-        ((6, 41, 5, 7, 246), r"dimension 1 of scale is 5, not whole (size1/8)"),
-        ((6, 40, 5, 6, 240), r"dimension 0 of starts is 6, not 7 (size0+1)"),
-        ((6, 40, 5, 7, 480), r"dimension 0 of flat is 480, not 240 (size0*size1)"),
+        ((6, 42, 14, 7, 252), ""),
+        ((6, 42, 1, 7, 252), r"dimension 1 of scale is 1, not 14 (size1/3)"),
+        ((6, 42, 28, 7, 252), r"dimension 1 of scale is 28, not 14 (size1/3)"),
+        ((6, 43, 14, 7, 258), r"dimension 1 of scale is 14, not whole (size1/3)"),
+        ((6, 42, 14, 6, 252), r"dimension 0 of starts is 6, not 7 (size0+1)"),
+        ((6, 42, 14, 7, 504), r"dimension 0 of flat is 504, not 252 (size0*size1)"),
     ],
 )
 def test_sizes_that_followed_from_each_other_have_to(sizes, why, tmp_path):

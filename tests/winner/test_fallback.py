@@ -1,5 +1,6 @@
 """Where an exported kernel may not run, PyTorch does: what that costs, and what is said of it."""
 
+import linecache
 import warnings
 
 import pytest
@@ -67,6 +68,17 @@ def test_a_fallback_is_said_once_for_each_kind_of_reason_at_the_callers_line(mod
             file.tell(reason)
     assert [str(one.message).partition(": ")[2] for one in seen] == ["x is no CUDA tensor", sizes[0]]
     assert [one.filename for one in seen] == [__file__, __file__]
+
+
+def test_a_module_without_a_file_falls_back_too(monkeypatch):
+    """Of a cell of a notebook, or a text that `exec` runs, Python knows no file."""
+    name, text = "<cell 1>", module.write(winner())
+    monkeypatch.setitem(linecache.cache, name, (len(text), None, text.splitlines(True), name))
+    cell = {"__name__": "cell"}
+    exec(compile(text, name, "exec"), cell)
+    with pytest.warns(UserWarning, match="x is no CUDA tensor") as seen, torch.no_grad():
+        assert cell["KernelModel"](512, 2.0)(torch.rand(3, 512)).shape == (3, 512)
+    assert [one.filename for one in seen] == [__file__]
 
 
 def test_a_fallback_can_be_silenced_as_the_head_says(model):

@@ -51,6 +51,17 @@ def test_a_wrong_kernel_and_one_that_the_interpreter_does_not_know_are_no_right_
     assert ("cannot be run here: " in done.stdout) is (status == 2)
 
 
+def test_a_wrong_result_decides_the_status_where_a_later_workload_cannot_be_run(tmp_path):
+    source = WRONG.replace(
+        "    rows, columns = x.shape\n", "    rows, columns = x.shape\n    assert rows != 5, 'too few rows'\n"
+    )
+    sizes = tuple(Workload(name=name, constants={"rows": rows}) for name, rows in (("first", 6), ("second", 5)))
+    done = run(standalone(winner(source, source, SCALE.model_copy(update={"small": sizes}))), tmp_path)
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "second                   cannot be run here: AssertionError: too few rows" in done.stdout
+    assert done.stdout.splitlines()[-1] == "the kernel is WRONG on first"
+
+
 @pytest.mark.parametrize(("fast", "status"), [(1, 0), (0, 2)], ids=["later ones", "all"])
 def test_what_takes_too_long_is_left_out(fast, status, tmp_path):
     """A kernel that works for ever on other numbers of rows than 6."""

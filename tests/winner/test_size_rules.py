@@ -44,9 +44,18 @@ def test_sizes_that_vary_are_named_and_what_frees_the_others():
 
 def test_sizes_that_were_powers_of_two_are_told_apart():
     text, free = rules({}, {"batch": 4, "heads": 3, "length": 63})
-    assert text.startswith("an exported kernel takes any x.shape[1], x.shape[2]; powers of two alone: x.shape[0]; ")
+    assert text.startswith("an exported kernel takes any x.shape[1], x.shape[2]; x.shape[0]: powers of two from 4 on; ")
     assert "e.g. `other: {batch: 7}` under hidden" in text
     assert not free
+
+
+def test_sizes_that_were_multiples_are_told_apart():
+    text, free = rules({"length": 8192}, {"batch": 7, "length": 5000}, {"batch": 6, "length": 4808})
+    assert text.startswith("an exported kernel takes any x.shape[0]; x.shape[1]: multiples of 8; this size alone: ")
+    assert "e.g. `other: {length: 8191}` under hidden" in text
+    assert not free
+    text, _ = rules({"length": 8192}, {"batch": 6, "length": 5000})
+    assert text.startswith("an exported kernel takes x.shape[0]: multiples of 2; x.shape[1]: multiples of 8; this ")
 
 
 def test_a_size_without_a_name_gets_one_first():
@@ -61,7 +70,7 @@ def test_a_size_without_a_name_gets_one_first():
 @pytest.mark.parametrize("name", ["given", "none"])
 def test_where_all_sizes_vary_nothing_is_to_be_freed_and_unknown_arguments_say_nothing(name):
     problem = SCALE.model_copy(
-        update={"main": (Workload(name="m"),), "small": (Workload(name="s", constants={"rows": 5, "columns": 24}),)}
+        update={"main": (Workload(name="m"),), "small": (Workload(name="s", constants={"rows": 5, "columns": 25}),)}
     )
     given = problem_facts(problem).given if name == "given" else ()
     said = "an exported kernel takes any x.shape[0], x.shape[1]" if name == "given" else ""

@@ -20,7 +20,7 @@ from kopt.winner.winner import Winner
 from tests.device.small import SCALE as EVEN
 from tests.device.small import SOURCE
 
-SCALE = EVEN.model_copy(update={"small": (Workload(name="small", constants={"rows": 6}),)})
+SCALE = EVEN.model_copy(update={"small": (Workload(name="small", constants={"rows": 5}),)})
 SEED = f'"""One program a row."""\n{SOURCE}'
 FINAL = FinalFigures(
     best_name="r1a0s2", best_ms=0.5, seed_ms=1.0, speedup=2.0, eager_ms=0.7, estimated=True, roofline_share=0.8
@@ -131,7 +131,7 @@ FOLDED = SOURCE.replace("(x, weight, factor):", "(x, weight):").replace("y, colu
 @pytest.mark.parametrize("made", [(512, 3.0), (256, 2.0)], ids=["factor", "size"])
 def test_a_model_with_other_constants_than_the_kernels_runs_pytorch(form, source, made, tmp_path):
     target, name = FORMS[form]
-    size = Workload(name="narrow", constants={"columns": 256, "rows": 6})
+    size = Workload(name="narrow", constants={"columns": 256, "rows": 5})
     text = target.write(winner(source, problem=SCALE.model_copy(update={"small": (size,)})))
     exported = executed(on_cpu(text), tmp_path)
     model, calls = getattr(exported, name)(*made).bfloat16(), []

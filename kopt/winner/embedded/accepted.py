@@ -68,8 +68,8 @@ def refusal(arguments: Sequence[Any], inputs: Sequence[Any], weights: Sequence[A
             if size != expected:
                 rule = f" ({want})" if isinstance(want, str) and want not in sizes else ""
                 return f"dimension {place} of {name} is {size}, not {expected if expected >= 0 else 'whole'}{rule}"
-            if want in sizes and str(want).startswith("power") and size & (size - 1):
-                return f"dimension {place} of {name} is {size}, no power of two"
+            if isinstance(want, str) and (fault := other_kind(want, size)):
+                return f"dimension {place} of {name} is {size}, {fault}"
         if strides and tuple(given.stride()) not in strides:
             return f"{name} has the strides {tuple(given.stride())}, not {strides[0]}"
         if not strides and not given.permute(order).is_contiguous():
@@ -95,13 +95,29 @@ def wanted_size(want: str, sizes: dict[str, int], size: int) -> int:
     return sizes.setdefault(want, size)
 
 
+def other_kind(want: str, size: int) -> str:
+    """Return in words why a size is not of the kind that its name says; empty where it is.
+
+    The kinds: `size0`, `power0`, `power0_from_8`, `multiple0_of_8`; with `_or_0` where the size may be 0.
+    """
+    if size == 0:
+        return "" if want.endswith("_or_0") else "with which nothing was verified"
+    words = want.split("_") if want.isidentifier() else [""]
+    least = int(words[2]) if words[1:2] in (["of"], ["from"]) else 1
+    if words[0].startswith("power") and (size & (size - 1) or size < least):
+        return "no power of two" + (f" from {least} on" if least > 1 else "")
+    if words[0].startswith("multiple") and size % least:
+        return f"no multiple of {least}"
+    return ""
+
+
 def tell(reason: str) -> None:
     """Warn that PyTorch runs in place of the kernel, at the caller's line; once for reasons that differ in numbers."""
     kind = re.sub(r"\d+", "", reason)
     if kind not in _TOLD and not torch.compiler.is_compiling():
         _TOLD.add(kind)
         frame, level = sys._getframe(1), 2
-        own = (__file__, str(Path(torch.__file__).parent))
+        own = (tell.__code__.co_filename, str(Path(torch.__file__).parent))
         while frame.f_back is not None and frame.f_code.co_filename.startswith(own):
             frame, level = frame.f_back, level + 1
         warnings.warn(f"PyTorch runs, not kopt's kernel: {reason}", stacklevel=level)

@@ -238,9 +238,13 @@ def check_interpreted(
     entry: Callable[..., Any], problem: str, reference: str, dtype: torch.dtype | None,
     small: Mapping[str, Mapping[str, int]],
 ) -> int:  # fmt: skip
-    """Print a line for each small workload: the kernel's error in Triton's interpreter beside eager's on the CPU."""
+    """Print a line for each small workload: the kernel's error in Triton's interpreter beside eager's on the CPU.
+
+    Returns:
+        1 where the kernel is wrong on one, 2 where it is not and cannot be run on one or on any in time, else 0.
+    """
     complete_interpreter()
-    wrong, done = 0, list[str]()
+    wrong, done = list[str](), list[str]()
     print(f"Triton's interpreter on the CPU, torch {torch.__version__}: small sizes, nothing is timed")
     print(f"{'workload':24} {'error':>9} {'eager':>9}")
     for name, constants in small.items():
@@ -254,11 +258,13 @@ def check_interpreted(
             print(f"{name[:24]:24} cannot be run here: {type(error).__name__}: {reason}")
             done.clear()
             break
-        done.append(name)
-        wrong += not one.is_right
+        (done if one.is_right else wrong).append(name)
         print(f"{name[:24]:24} {' '.join(one.figures)}{remarks(one.error, one.own, one.unit, one.right)}")
+    if wrong:
+        print(f"the kernel is WRONG on {', '.join(wrong)}")
+        return 1
     if not done:
         print(f"kopt's own interpreter judges the kernel: kopt evaluate {sys.argv[0]} --problem {problem}")
         return 2
-    print(f"the kernel is {'WRONG' if wrong else 'right'} on {', '.join(done)}; on tensors of the CPU PyTorch runs")
-    return 1 if wrong else 0
+    print(f"the kernel is right on {', '.join(done)}; on tensors of the CPU PyTorch runs")
+    return 0
