@@ -26,9 +26,8 @@ MULTIPLE = "multiple"
 """Begin of the name of a size that has to be a multiple of a number."""
 OR_ZERO = "_or_0"
 """End of the name of a size that may be 0."""
-LARGEST_DIVISOR = 16
-"""Largest power of two of which a size has to be a multiple: kernels part rows into vectors of 16 bytes and tiles of 16
-elements, and sizes that share more do so mostly by chance."""
+LARGEST_DIVISOR = 1024
+"""Largest power of two of which a size has to be a multiple: no tile is wider."""
 
 Size = int | str
 """A size that has to stay, or the name of one that may differ; the name stands for the same size everywhere.  It is

@@ -6,8 +6,9 @@ import ast
 from collections.abc import Iterator, Mapping, Sequence
 
 from kopt.errors import ProblemError
-from kopt.model.problem import Given, Problem
+from kopt.model.problem import Given, Problem, Workload
 from kopt.winner.accepted import MULTIPLE, POWER, Pattern, by_divisor, patterns
+from kopt.winner.judged import given_of, judged_beside
 
 MOST_NAMED = 6
 """Most sizes of a kind that are named."""
@@ -17,6 +18,8 @@ INPUT_FUNCTIONS = ("get_inputs", "get_init_inputs")
 def size_rules(problem: Problem, given: Sequence[Given]) -> tuple[str, bool]:
     """Say which sizes an exported kernel takes, and which alone; and whether it takes any of each.
 
+    A search on a GPU verifies kernels with the hidden workloads, one without a GPU with the small ones.
+
     Args:
         problem: the problem.
         given: the arguments in all of its workloads; fewer where an input is inside a list.
@@ -24,30 +27,38 @@ def size_rules(problem: Problem, given: Sequence[Given]) -> tuple[str, bool]:
     Returns:
         Empty words where that is not known.
     """
-    workloads = (*problem.main, *problem.hidden, *problem.small)
-    if len(given) != len(workloads):
+    if len(given) != len((*problem.main, *problem.hidden, *problem.small)):
         return "", True
     try:
-        wanted = [one for one in patterns(given, problem.name) if one.dtype]
+        (on_gpu, advice), (without, other_advice) = (_rules(problem, judge, given) for judge in ("cuda", "interpret"))
     except ProblemError:
         return "", True
+    if on_gpu == without:
+        text = f"an exported kernel takes {on_gpu}" if on_gpu else ""
+    else:
+        text = f"an exported kernel of a search on a GPU takes {on_gpu}; of one without, {without}"
+    advice = advice or other_advice
+    return f"{text}{advice}", not advice
+
+
+def _rules(problem: Problem, judge: str, given: Sequence[Given]) -> tuple[str, str]:
+    """Return the sizes that a kernel takes that was verified with some workloads, and how to free others, if any."""
+    wanted = [one for one in patterns(given_of(given, problem, judge), problem.name) if one.dtype]
     places = _places(wanted)
     names = [size for size in places if isinstance(size, str) and size.isidentifier()]
     free = [places[name][0] for name in names if not name.startswith((POWER, MULTIPLE))]
     multiples, powers = (by_divisor(n for n in names if n.startswith(kind)) for kind in (MULTIPLE, POWER))
     fixed = [f"{place} = {size}" for size, found in places.items() if isinstance(size, int) for place in found]
-    parts = [f"an exported kernel takes any {_listed(free)}"] if free else []
+    parts = [f"any {_listed(free)}"] if free else []
     for divisor, several in multiples.items():
         parts.append(f"{_listed([places[name][0] for name in several])}: multiples of {divisor}")
     for divisor, several in powers.items():
         least = f" from {divisor} on" if divisor > 1 else ""
         parts.append(f"{_listed([places[name][0] for name in several])}: powers of two{least}")
     parts += [f"this size alone: {_listed(fixed)}"] if fixed else []
-    if parts and not free:
-        parts[0] = f"an exported kernel takes {parts[0]}"
-    if multiples or powers or fixed:
-        parts.append(f"PyTorch runs for others; to free a size, {_freeing(problem, wanted, given)}")
-    return "; ".join(parts), not (multiples or powers or fixed)
+    if not (multiples or powers or fixed):
+        return "; ".join(parts), ""
+    return "; ".join(parts), f"; PyTorch runs for others; to free a size, {_freeing(problem, judge, wanted, given)}"
 
 
 def _places(wanted: Sequence[Pattern]) -> dict[int | str, list[str]]:
@@ -65,18 +76,18 @@ def _listed(labels: Sequence[str]) -> str:
     return ", ".join(labels[:MOST_NAMED]) + more
 
 
-def _freeing(problem: Problem, wanted: Sequence[Pattern], given: Sequence[Given]) -> str:
+def _freeing(problem: Problem, judge: str, wanted: Sequence[Pattern], given: Sequence[Given]) -> str:
     """Write a workload that would free a size that is fixed, a power of two or a multiple."""
     columns = [
         column
         for at, one in enumerate(wanted)
-        for size, column in zip(one.sizes, _columns(given, at), strict=True)
+        for size, column in zip(one.sizes, _columns(given_of(given, problem, judge), at), strict=True)
         if isinstance(size, int) or size.startswith(POWER) or (size.startswith(MULTIPLE) and size.isidentifier())
     ]
-    for name, column in _constants(problem).items():
+    for name, column in _constants(problem, judged_beside(problem, judge)).items():
         if column in columns and column[0] > 1:
             example = f"`other: {{{name}: {column[0] - 1}}}`"
-            return f"add a workload that has another one, e.g. {example} under hidden in problem.yaml"
+            return f"add a workload that has another one, e.g. {example} under hidden and under small in problem.yaml"
     return "let get_inputs name it as a constant of problem.py, and add a workload that has another one in problem.yaml"
 
 
@@ -86,7 +97,7 @@ def _columns(given: Sequence[Given], number: int) -> Iterator[tuple[int, ...]]:
     yield from zip(*(tensor.shape for tensor in tensors), strict=True)
 
 
-def _constants(problem: Problem) -> Mapping[str, tuple[int, ...]]:
+def _constants(problem: Problem, others: Sequence[Workload]) -> Mapping[str, tuple[int, ...]]:
     """Return the values, workload by workload, of the constants that the functions of the inputs name."""
     tree = ast.parse(problem.reference)
     functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name in INPUT_FUNCTIONS]
@@ -98,7 +109,7 @@ def _constants(problem: Problem) -> Mapping[str, tuple[int, ...]]:
         for target in node.targets
         if isinstance(target, ast.Name)
     }
-    workloads = (*problem.main, *problem.hidden, *problem.small)
+    workloads = (*problem.main, *others)
     return {
         name: tuple(int(workload.constants.get(name, values[name])) for workload in workloads)
         for name in read

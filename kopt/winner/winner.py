@@ -104,7 +104,7 @@ def winner_of(run: Run, store: Store) -> Winner:
         device=run.device.name,
         versions={name: text for name, text in made_with.items() if name in ("kopt", "python", "torch", "triton")},
         workloads=run.facts.workloads,
-        given=given_of(run.facts.given, run.problem, others),
+        given=given_of(run.facts.given, run.problem, judge, {workload.name for workload in others}),
         others=others,
         choices=choices(build if isinstance(build, Built) else None, launched),
     )

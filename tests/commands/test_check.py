@@ -113,7 +113,8 @@ def test_what_cannot_be_judged_is_said_in_one_line(tmp_path, monkeypatch, name):
 
 
 def test_the_sizes_that_an_exported_kernel_takes_are_told(tmp_path, monkeypatch):
-    _, lines = checked(problem("return torch.relu(x)", arguments="x"), tmp_path, monkeypatch)
+    alike = problem("return torch.relu(x)", arguments="x").model_copy(update={"hidden": SMALL})
+    _, lines = checked(alike, tmp_path, monkeypatch)
     assert lines["sizes"] == ("ok", "an exported kernel takes any x.shape[0], x.shape[1]")
     narrow = (Workload(name="tiles", constants={"cols": 64}), Workload(name="ragged", constants={"cols": 37}))
     state, text = checked(problem("return torch.relu(x)", arguments="x", small=narrow), tmp_path, monkeypatch)[1][
@@ -121,7 +122,7 @@ def test_the_sizes_that_an_exported_kernel_takes_are_told(tmp_path, monkeypatch)
     ]
     assert state == "note"
     assert "this size alone: x.shape[0] = 512; PyTorch runs for others; to free a size, add a workload" in text
-    assert "`other: {rows: 511}` under hidden in problem.yaml" in text
+    assert "`other: {rows: 511}` under hidden and under small in problem.yaml" in text
 
 
 def test_a_small_workload_that_is_not_small_is_named_and_not_run(tmp_path, monkeypatch):

@@ -165,9 +165,9 @@ def given_with(*shapes):
     ("columns", "accepted", "refused"),
     [
         ((8192, 5000, 8192, 4808), {8, 1000}, {1001: "no multiple of 8", 1004: "no multiple of 8"}),
-        ((96, 160), {16, 48}, {8: "no multiple of 16"}),
+        ((96, 160), {32, 64}, {8: "no multiple of 32", 48: "no multiple of 32"}),
         ((8192, 1001), {1, 7, 1002}, {}),
-        ((1024, 64), {16, 4096}, {8: "no power of two from 16 on", 48: "no power of two from 16 on"}),
+        ((1024, 64), {64, 4096}, {16: "no power of two from 64 on", 96: "no power of two from 64 on"}),
         ((4, 1), {1, 2}, {3: "no power of two"}),
         ((24, 8, 0), {0, 8}, {12: "no multiple of 8"}),
     ],

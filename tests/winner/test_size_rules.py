@@ -28,7 +28,9 @@ def get_init_inputs():
 
 def rules(*sizes):
     workloads = tuple(Workload(name=f"w{at}", constants=one) for at, one in enumerate(sizes))
-    problem = SCALE.model_copy(update={"reference": REFERENCE, "main": workloads[:1], "small": workloads[1:]})
+    others = workloads[1:]
+    update = {"reference": REFERENCE, "main": workloads[:1], "hidden": others, "small": others}
+    problem = SCALE.model_copy(update=update)
     return size_rules(problem, problem_facts(problem).given)
 
 
@@ -37,7 +39,8 @@ def test_sizes_that_vary_are_named_and_what_frees_the_others():
     assert text.startswith("an exported kernel takes any x.shape[0], x.shape[1]; ")
     assert "this size alone: x.shape[2] = 2, x.shape[3] = 32, table.shape[2] = 32; " in text
     assert text.endswith(
-        "to free a size, add a workload that has another one, e.g. `other: {heads: 1}` under hidden in problem.yaml"
+        "to free a size, add a workload that has another one, e.g. `other: {heads: 1}` under hidden and under small in "
+        "problem.yaml"
     )
     assert not free
 
@@ -69,9 +72,17 @@ def test_a_size_without_a_name_gets_one_first():
 
 @pytest.mark.parametrize("name", ["given", "none"])
 def test_where_all_sizes_vary_nothing_is_to_be_freed_and_unknown_arguments_say_nothing(name):
-    problem = SCALE.model_copy(
-        update={"main": (Workload(name="m"),), "small": (Workload(name="s", constants={"rows": 5, "columns": 25}),)}
-    )
+    others = (Workload(name="s", constants={"rows": 5, "columns": 25}),)
+    problem = SCALE.model_copy(update={"main": (Workload(name="m"),), "hidden": others, "small": others})
     given = problem_facts(problem).given if name == "given" else ()
     said = "an exported kernel takes any x.shape[0], x.shape[1]" if name == "given" else ""
     assert size_rules(problem, given) == (said, True)
+
+
+def test_what_a_search_on_a_gpu_and_one_without_verify_is_told_apart():
+    small = (Workload(name="s", constants={"rows": 5, "columns": 25}),)
+    problem = SCALE.model_copy(update={"main": (Workload(name="m"),), "hidden": (), "small": small})
+    text, free = size_rules(problem, problem_facts(problem).given)
+    assert text.startswith("an exported kernel of a search on a GPU takes this size alone: x.shape[0] = ")
+    assert "; of one without, any x.shape[0], x.shape[1]; PyTorch runs for others; " in text
+    assert not free
