@@ -117,7 +117,8 @@ def _listed(name: str, folder: Path, beside: Path = Path()) -> str:
     problems = [name for name in names(folder) if any(format.matches(folder / name) for format in formats())]
     own = [path.name for path in _listing(beside) if path.name != name and (path.suffix == ".py" or _is_folder(path))]
     hint = nearest(name, [*problems, *own])
-    return f"{hint}; problems are {', '.join(problems)}" if problems else f"{hint}; {folder} holds no problems"
+    more = " " if hint else "; "  # a hint ends with a question mark
+    return f"{hint}{more}problems are {', '.join(problems)}" if problems else f"{hint}{more}{folder} holds no problems"
 
 
 def _listing(folder: Path) -> list[Path]:

@@ -88,7 +88,7 @@ def test_a_path_to_no_problem_is_refused_and_only_shipped_problems_are_named(tmp
     with pytest.raises(ProblemError, match=r"not a folder|holds no problem") as caught:
         find(f"{tmp_path}/own/{word}" if word.startswith("..") else f"{tmp_path}/{word}", PROBLEMS)
     said = str(caught.value)
-    assert said.endswith(f"; problems are {', '.join(names(PROBLEMS))}")
+    assert said.endswith(f" problems are {', '.join(names(PROBLEMS))}")
     assert "own" not in said.replace(f"{tmp_path}/own", "")
     assert ("did you mean 'matvec'?" in said) == (word == "../matvek")
 
