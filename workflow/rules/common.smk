@@ -204,7 +204,9 @@ KEPT = []
 
 def keep_results():
     """Keep the results of a search that has ended where rule `problem` or `finish` writes others in their place."""
-    if any(job.rule.name in ("problem", "finish") for job in workflow.dag.needrun_jobs()):
+    if any(
+        job.rule.name in ("problem", "finish") for job in workflow.dag.needrun_jobs()
+    ):
         try:
             KEPT.extend(filter(None, [keep(Path(RUN))]))
         except KoptError as error:
