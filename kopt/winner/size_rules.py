@@ -43,7 +43,8 @@ def size_rules(problem: Problem, given: Sequence[Given]) -> tuple[str, bool]:
 
 def _rules(problem: Problem, judge: str, given: Sequence[Given]) -> tuple[str, str]:
     """Return the sizes that a kernel takes that was verified with some workloads, and how to free others, if any."""
-    wanted = [one for one in patterns(given_of(given, problem, judge), problem.name) if one.dtype]
+    judged = given_of(given, problem, judge)
+    wanted = [one for one in patterns(judged, problem.name) if one.dtype]
     places = _places(wanted)
     names = [size for size in places if isinstance(size, str) and size.isidentifier()]
     free = [places[name][0] for name in names if not name.startswith((POWER, MULTIPLE))]
@@ -58,7 +59,7 @@ def _rules(problem: Problem, judge: str, given: Sequence[Given]) -> tuple[str, s
     parts += [f"this size alone: {_listed(fixed)}"] if fixed else []
     if not (multiples or powers or fixed):
         return "; ".join(parts), ""
-    return "; ".join(parts), f"; PyTorch runs for others; to free a size, {_freeing(problem, judge, wanted, given)}"
+    return "; ".join(parts), f"; PyTorch runs for others; to free a size, {_freeing(problem, judge, wanted, judged)}"
 
 
 def _places(wanted: Sequence[Pattern]) -> dict[int | str, list[str]]:
@@ -81,7 +82,7 @@ def _freeing(problem: Problem, judge: str, wanted: Sequence[Pattern], given: Seq
     columns = [
         column
         for at, one in enumerate(wanted)
-        for size, column in zip(one.sizes, _columns(given_of(given, problem, judge), at), strict=True)
+        for size, column in zip(one.sizes, _columns(given, at), strict=True)
         if isinstance(size, int) or size.startswith(POWER) or (size.startswith(MULTIPLE) and size.isidentifier())
     ]
     for name, column in _constants(problem, judged_beside(problem, judge)).items():

@@ -1,4 +1,4 @@
-"""What a start says of the results that it replaces, and which it calls the faster ones."""
+"""A search started again under its name keeps its earlier results, says where, and says which are faster."""
 
 import os
 import signal

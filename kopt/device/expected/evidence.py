@@ -193,9 +193,8 @@ def changes_between(
     in_dtype(case, torch.float64, changed=changed, within=Watched(decisions.begin()))
     few, many = ROUNDINGS
     largest = [torch.zeros_like(tensor, dtype=torch.float64) for tensor in exact]
-    for turn in range(many):
-        if turn == few and not any(map(partial(_decides, torch.finfo(half).eps), largest, exact)):
-            break
+    turn = 0
+    while turn < few or (turn < many and any(map(partial(_decides, torch.finfo(half).eps), largest, exact))):
         rounded = RoundedBetween(half, turn)
         within = deciding_alike(decisions, rounded, rough=True, noted=False)
         for most, tensor, right in zip(largest, _in_wider(case, changed, half, within), exact, strict=True):
@@ -207,8 +206,7 @@ def changes_between(
             if affordable < few:
                 return None
             many = min(many, affordable)
-        if turn + 1 == many:
-            break
+        turn += 1
     return largest
 
 

@@ -45,7 +45,7 @@ class NewInputs:
     turns: list[Turn] = field(default_factory=list)
     """Times on new and on known inputs, turn by turn."""
     control: str = ""
-    """Name of the control (the incumbent or eager), which uses no earlier result again; empty where there is none.
+    """Name of the control: the incumbent or eager, whose calls certainly compute anew; empty where there is none.
 
     The ratio of its time on new inputs to that on known ones is the price of new inputs for any kernel.
     """
@@ -137,7 +137,7 @@ class NewInputs:
 
 
 def _control(timing: TolerantTiming) -> str:
-    """Return the name of the control (`NewInputs.control`), and make one if there is none; empty where that fails."""
+    """Return the name of the control: the incumbent, or eager, which is added here; empty if adding it fails."""
     if INCUMBENT in timing.results.recorded:
         return INCUMBENT
     if "eager" not in timing.batch.baselines:
