@@ -23,6 +23,7 @@ from kopt.device.expected.outputs import run_model
 from kopt.device.expected.products import InCutTF32, InFloat32, fused_apart
 from kopt.device.expected.rounding import spacing
 from kopt.device.expected.ties import BROKEN, CHOSEN, ORDERS, TiesBroken, is_unordered
+from kopt.device.expected.wide_convolutions import WideConvolutions
 from kopt.device.reference.anywhere import computing_in, copied_in
 from kopt.device.reference.layout import copied_inputs
 from kopt.device.reference.tree import tensors_of
@@ -301,6 +302,8 @@ def in_dtype(
         if dtype == torch.float32:
             stack.enter_context(fused_apart())
             stack.enter_context(InFloat32())
+        if dtype == torch.float64 and any(tensor.is_cuda for tensor in tensors_of(list(case.inputs))):
+            stack.enter_context(WideConvolutions())
         if within is not None:
             stack.enter_context(within)
         tensors = run_model(model, inputs, changed).tensors

@@ -6,6 +6,7 @@ contestant's outputs belongs to the referee too: it starts as NaN, and is read o
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import chain
@@ -18,6 +19,7 @@ from kopt.device.cuda.referee.outputs import fill_with_nan, on_host, own_outputs
 from kopt.device.cuda.referee.owned_inputs import OwnedInputs, own_inputs
 from kopt.device.cuda.sharing.ipc import Owned
 from kopt.device.cuda.sharing.sheets import Sheet
+from kopt.device.cuda.storage import give_back_spare
 from kopt.device.draws.distributions import Draw, make_case, plan
 from kopt.device.draws.forms import further_edges
 from kopt.device.expected.calibration import calibrate
@@ -28,12 +30,12 @@ from kopt.device.reference.contract import tensor_arguments
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem, Workload
 
+log = logging.getLogger(__name__)
+
 ANSWER_BYTES = 10 << 30
 """Memory reserved for making expected outputs."""
 KEPT_SHARE = 0.125
 """Share of the device's memory in which large expected outputs are kept: a convolution in float64 may take seconds."""
-SPARE_BYTES = 4 << 30
-"""Freed memory that torch may keep after a comparison: timers and contestants need the rest."""
 CONTEXT_BYTES = 100 << 20
 """Growth of a contestant's CUDA context while it works."""
 PRIVATE = 1.25
@@ -140,7 +142,16 @@ class Referee:
         """Compare a slot's results of several draws with the expected results, up to the first wrong one.
 
         Small tensors come to the host together: each wait for the device takes long while contestants keep it busy.
+        Where memory is short, what only saves time is freed first.
         """
+        try:
+            return self._judged(slot, places)
+        except torch.OutOfMemoryError:
+            log.warning("too little memory to compare with expected outputs that are kept: they are made anew")
+        self.release()
+        return self._judged(slot, places)
+
+    def _judged(self, slot: int, places: Sequence[int]) -> list[Comparison]:
         tensors = {at: [owned.tensor for owned in self._outputs[slot][at]] for at in places}
         copies = on_host([tensor for several in tensors.values() for tensor in several])
         comparisons: list[Comparison] = []
@@ -149,8 +160,7 @@ class Referee:
             comparisons.append(self._answers.judge(inputs.case, inputs.draw, values))
             if not comparisons[-1].right:
                 break
-        if torch.cuda.memory_reserved() - torch.cuda.memory_allocated() > SPARE_BYTES:
-            torch.cuda.empty_cache()
+        give_back_spare()
         return comparisons
 
     def release(self) -> None:
@@ -191,6 +201,7 @@ class Referee:
             inputs.draw = draw
             inputs.refill(self._problem)
             inputs.checksums = self._checksums_of(inputs.owned)
+        give_back_spare()
 
     def memory_share(self, slots: int) -> float:
         """Return the share of the device's memory, 0 to 1, for each of so many contestants at a time."""

@@ -19,6 +19,7 @@ from kopt.device.baselines.compiler import compiling, graphs_found, packed_cache
 from kopt.device.cuda.recording.program import RecordedCall
 from kopt.device.cuda.recording.replay import Replay
 from kopt.device.cuda.sharing.sheets import Sheet
+from kopt.device.cuda.storage import give_back_spare
 from kopt.device.cuda.timer.clock import Clock
 from kopt.device.cuda.timer.opened_inputs import OpenedInputs, open_inputs
 from kopt.device.cuda.timer.subject import TimedSubject, called, reference_model, replayed
@@ -132,7 +133,10 @@ class Timer:
             flat.fill_(fill)
         tensors = subject.call(place, memory, ghost)
         torch.cuda.synchronize()
-        return input_set.hand_over(tensors)
+        kept_shape = input_set.hand_over(tensors)
+        del memory, tensors
+        give_back_spare()
+        return kept_shape
 
     def inputs_renewed(self) -> None:
         """Take note that the input sets hold other values, and make the device as busy as before timed calls."""
@@ -228,6 +232,8 @@ class Timer:
         if not input_set.hand_over(tensors):
             raise DeviceError(f"{name}: a timed call returned a result of another shape")
         input_set.restore()
+        del tensors
+        give_back_spare()
         return place
 
     def _timed_inputs(self, workload: str) -> list[OpenedInputs]:

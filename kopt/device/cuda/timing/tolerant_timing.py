@@ -65,11 +65,17 @@ class TolerantTiming:
         self.results.times.add(self._stage(names, launches, done))
 
     def verify_kept(self, names: Sequence[str]) -> None:
-        """Verify the timed calls' outputs that were kept."""
+        """Verify the timed calls' outputs that were kept.
+
+        Raises:
+            CallFailed: the referee cannot compare them, which is not a candidate's fault.
+        """
         for name in names:
             try:
                 verdict = self.batch.verify_kept_output(name)
             except CallFailed as error:
+                if error.process == self.batch.processes.referee.name:
+                    raise
                 self.drop(name, error)
                 continue
             if verdict is not None:
@@ -83,11 +89,12 @@ class TolerantTiming:
         """
         if name not in self.results.recorded:
             raise error
+        log.warning("%s broke the process that timed it: %s", name, error)
         self.batch.drop(name)
         if isinstance(error, InputChanged):
             self.results.fail(name, mutation(error.argument))
         else:
-            self.results.fail(name, failure(Phase.CRASH, "it broke the process that timed it"))
+            self.results.fail(name, failure(Phase.CRASH, f"it broke the process that timed it: {str(error).splitlines()[0]}"))
         self.batch.revive(error)
 
     def _stage(self, names: list[str], launches: int, done: int) -> Samples:
