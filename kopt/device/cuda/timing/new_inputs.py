@@ -124,16 +124,7 @@ class NewInputs:
         except BROKEN as error:
             log.warning("timing on new inputs broke (%s): each subject alone", error)
             timing.batch.revive(error)
-        times: Turn = {}
-        for name in subjects:
-            try:
-                alone = timing.batch.alternate([name], turn, keep=keep)
-            except BROKEN as error:
-                timing.drop(name, error)
-                continue
-            for workload, by_name in alone.items():
-                times.setdefault(workload, {}).update(by_name)
-        return times
+        return timing.one_by_one(subjects, lambda name: timing.batch.alternate([name], turn, keep=keep))
 
 
 def _control(timing: TolerantTiming) -> str:

@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from kopt.device.cuda.results.chunk_results import ChunkResults
 from kopt.device.cuda.results.times import Samples
@@ -21,6 +22,8 @@ log = logging.getLogger(__name__)
 
 SPOILED_TRIES = 3
 """Most tries to time a stage that heat or a hardware brake spoils."""
+Measured = TypeVar("Measured")
+"""What one way of timing measures of a subject on a workload."""
 Broken = WorkerDied | CallFailed | InputChanged
 BROKEN = (WorkerDied, CallFailed, InputChanged)
 """Errors that a batch raises when a subject breaks the timer or changes an input."""
@@ -81,6 +84,32 @@ class TolerantTiming:
             if verdict is not None:
                 self.results.fail(name, verdict)
 
+    def one_by_one(
+        self, names: Sequence[str], time_alone: Callable[[str], dict[str, dict[str, Measured]]]
+    ) -> dict[str, dict[str, Measured]]:
+        """Time each subject alone, where they cannot be timed side by side, and drop those that break even so.
+
+        Args:
+            names: names of the subjects.
+            time_alone: times one subject; returns by workload what was measured of it by name.
+
+        Returns:
+            What was measured, by workload and name.
+
+        Raises:
+            WorkerDied, CallFailed, InputChanged: as `drop`.
+        """
+        times: dict[str, dict[str, Measured]] = {}
+        for name in names:
+            try:
+                alone = time_alone(name)
+            except BROKEN as error:
+                self.drop(name, error)
+                continue
+            for workload, by_name in alone.items():
+                times.setdefault(workload, {}).update(by_name)
+        return times
+
     def drop(self, name: str, error: Broken) -> None:
         """Fail a candidate that broke the timer or changed an input, and revive the batch.
 
@@ -106,7 +135,8 @@ class TolerantTiming:
                 broke = error
             self.batch.revive(broke)
             names = self._without_culprit(names, launches, done, broke)
-        return self._one_by_one(names, launches, done)
+        log.warning("timing breaks again and again: each alone, so ratios hold what drifts between them")
+        return self.one_by_one(names, lambda name: self._warm_and_timed([name], launches, done))
 
     def _without_culprit(self, names: Sequence[str], launches: int, done: int, broke: Broken) -> list[str]:
         """Find the kernel that breaks the timer, alone or in company, drop it and return the other subjects."""
@@ -125,27 +155,15 @@ class TolerantTiming:
     def _error_of(self, names: Sequence[str], launches: int, done: int) -> Broken | None:
         """Warm up and time subjects side by side; return the error, if any, with the batch revived."""
         try:
-            self.batch.warm(names, self.warmup)
-            self._timed(list(names), launches, done)
+            self._warm_and_timed(list(names), launches, done)
         except BROKEN as error:
             self.batch.revive(error)
             return error
         return None
 
-    def _one_by_one(self, names: Sequence[str], launches: int, done: int) -> Samples:
-        """Time each subject alone, where they cannot be timed side by side; drop those that break even so."""
-        log.warning("timing breaks again and again: each alone, so ratios hold what drifts between them")
-        times: Samples = {}
-        for name in names:
-            try:
-                self.batch.warm([name], self.warmup)
-                times_of_one = self._timed([name], launches, done)
-            except BROKEN as error:
-                self.drop(name, error)
-                continue
-            for workload, by_name in times_of_one.items():
-                times.setdefault(workload, {}).update(by_name)
-        return times
+    def _warm_and_timed(self, names: list[str], launches: int, done: int) -> Samples:
+        self.batch.warm(names, self.warmup)
+        return self._timed(names, launches, done)
 
     def _timed(self, names: list[str], launches: int, done: int) -> Samples:
         """Time subjects side by side, again if heat or a hardware brake spoiled it."""
