@@ -54,10 +54,13 @@ class ScriptedBatch:
     """Processes of a judge and their batch in one, whose kernels have the times and the faults that they are given."""
 
     def __init__(self, ms, unverified=(), unadmitted=(), wrong_when_timed=(), breaks=(), breaks_early=(),
-                 breaks_beside=(), breaks_unseen=(), writes=(), unseen=None, cannot=()):  # fmt: skip
+                 breaks_beside=(), breaks_unseen=(), breaks_unseen_beside=(), writes=(), unseen=None,
+                 cannot=(), cannot_be_compared=()):  # fmt: skip
         self.ms, self.unverified, self.unadmitted = ms, unverified, unadmitted
         self.wrong_when_timed, self.breaks, self.breaks_early = wrong_when_timed, breaks, breaks_early
         self.breaks_beside, self.breaks_unseen, self.writes = breaks_beside, breaks_unseen, writes
+        self.breaks_unseen_beside, self.kept_of = breaks_unseen_beside, {}
+        self.cannot_be_compared = cannot_be_compared
         self.unseen, self.cannot = unseen or {}, cannot
         self.random = random.Random(1)
         self.launches = dict.fromkeys(ms, 0)
@@ -111,9 +114,12 @@ class ScriptedBatch:
         return {"main": {name: self._times(self.ms[name], launches) for name in names}}
 
     def alternate(self, names, turn, *, keep):
+        self.turns += 1
         if set(names) & set(self.breaks_unseen):
             raise WorkerDied("the timer died")
-        self.turns += 1
+        if set(names) & set(self.breaks_unseen_beside) and len(names) > 1:
+            raise CallFailed("OutOfMemoryError: CUDA out of memory\nin timed")
+        self.kept_of |= dict.fromkeys(names, self.turns) if keep else {}
         return {"main": {name: self._pair(name) for name in names}}
 
     def _pair(self, name):
@@ -124,7 +130,14 @@ class ScriptedBatch:
     def _times(self, ms, count):
         return [ms * self.random.uniform(0.999, 1.001) for _ in range(count)]
 
+    def is_of_referee(self, error):
+        return getattr(error, "process", "") == "the referee"
+
     def verify_kept_output(self, name):
+        if name in self.cannot_be_compared:
+            raise CallFailed("OutOfMemoryError: CUDA out of memory", "the referee")
+        if self.kept_of.pop(name, self.turns) != self.turns:
+            return Incorrect(judge="cuda", reason="compared with the results of other inputs")
         return Incorrect(judge="cuda", reason="wrong later") if name in self.wrong_when_timed else None
 
     def revive(self, cause):

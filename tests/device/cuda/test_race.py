@@ -6,6 +6,7 @@ from kopt.device.cuda.race import ChunkRace, Race
 from kopt.device.cuda.results.times import INCUMBENT
 from kopt.model.build import Phase
 from kopt.model.verdict import Failed, Incorrect, Passed
+from kopt.sandbox.service import CallFailed
 from tests.device.cuda.scripted import COOL, HOT, ScriptedBatch, no_results
 
 
@@ -115,6 +116,21 @@ def test_without_an_incumbent_eager_is_the_control():
 def test_a_kernel_that_breaks_the_timer_on_new_inputs_costs_its_own_slot():
     by_name = judged(ScriptedBatch(dict.fromkeys("012", 1.0), breaks_unseen="1"), race=Race(repeat=40, keep=3))
     assert [type(by_name[name].verdict) for name in "012"] == [Passed, Failed, Passed]
+
+
+def test_kernels_that_are_timed_alone_on_new_inputs_are_compared_with_the_results_of_their_own():
+    by_name = judged(ScriptedBatch(dict.fromkeys("012", 1.0), breaks_unseen_beside="1"), race=Race(repeat=40, keep=3))
+    assert [type(by_name[name].verdict) for name in "012"] == [Passed, Passed, Passed]
+
+
+def test_a_kernel_is_not_blamed_for_results_that_the_referee_cannot_compare():
+    with pytest.raises(CallFailed, match="out of memory"):
+        judged(ScriptedBatch({"0": 1.0, "1": 1.0}, cannot_be_compared="1"))
+
+
+def test_a_crash_says_what_broke():
+    by_name = judged(ScriptedBatch({"0": 1.0, "1": 1.0}, breaks="1"))
+    assert by_name["1"].verdict.reason == "it broke the process that timed it: the timer died"
 
 
 def test_a_kernel_that_changes_an_input_when_it_is_timed_is_named():

@@ -84,8 +84,7 @@ class Admission:
         try:
             verdict = check()
         except (WorkerDied, CallFailed) as error:
-            referee = self.loaded.processes.referee
-            if referee.pid == 0 or (isinstance(error, CallFailed) and error.process == referee.name):
+            if self.loaded.is_of_referee(error):
                 raise
             self.loaded.drop(name)
             self.loaded.revive(error)

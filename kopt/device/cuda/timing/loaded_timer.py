@@ -13,7 +13,7 @@ from kopt.device.cuda.results.verdicts import Recorded
 from kopt.device.cuda.sharing.sheets import Sheet
 from kopt.device.draws.distributions import TIMED, Draw
 from kopt.model.problem import Problem
-from kopt.sandbox.service import CHECK_S, PREPARE_S, ServiceProcess
+from kopt.sandbox.service import CHECK_S, PREPARE_S, CallFailed, ServiceProcess
 
 log = logging.getLogger(__name__)
 
@@ -108,6 +108,11 @@ class LoadedTimer:
             self.load(name, recorded)
         for subject in self.baselines.values():
             self.timer.call("baseline", subject, seconds=PREPARE_S)
+
+    def is_of_referee(self, error: Exception) -> bool:
+        """Return whether the referee failed, which runs nothing of any subject."""
+        referee = self.processes.referee
+        return referee.pid == 0 or (isinstance(error, CallFailed) and error.process == referee.name)
 
     def drop(self, name: str) -> None:
         """Do not load a subject again."""

@@ -61,9 +61,7 @@ class NewInputs:
             suspects = [name for name in here if turn < FIRST_TURNS or self.suspect(name)]
             if not suspects:
                 break
-            self.turns.append(self._turn(timing, suspects, turn, keep=turn == checked))
-            if turn == checked:
-                timing.verify_kept([name for name in suspects if name in self.results.recorded])
+            self.turns.append(self._turn(timing, suspects, turn, verify=turn == checked))
 
     def refuse(self) -> None:
         """Fail every kernel that is slower on inputs that it has not been called with before."""
@@ -115,16 +113,30 @@ class NewInputs:
                 )
         return None
 
-    def _turn(self, timing: TolerantTiming, suspects: Sequence[str], turn: int, *, keep: bool) -> Turn:
-        """Time one turn; when it breaks, each subject alone, and drop those that break alone."""
+    def _turn(self, timing: TolerantTiming, suspects: Sequence[str], turn: int, *, verify: bool) -> Turn:
+        """Time one turn; when it breaks, each subject alone, and drop those that break alone.
+
+        Args:
+            timing: times the subjects.
+            suspects: names of the subjects, without the control.
+            turn: number of earlier turns.
+            verify: verify the outputs on the new inputs, before other inputs take their place.
+        """
         control = [self.control] if self.control else []
+
+        def timed(names: Sequence[str]) -> Turn:
+            times = timing.batch.alternate(names, turn, keep=verify)
+            if verify:
+                timing.verify_kept([name for name in names if name in self.results.recorded])
+            return times
+
         subjects = list(dict.fromkeys([*suspects, *control]))
         try:
-            return timing.batch.alternate(subjects, turn, keep=keep)
+            return timed(subjects)
         except BROKEN as error:
             log.warning("timing on new inputs broke (%s): each subject alone", error)
             timing.batch.revive(error)
-        return timing.one_by_one(subjects, lambda name: timing.batch.alternate([name], turn, keep=keep))
+        return timing.one_by_one(subjects, lambda name: timed([name]))
 
 
 def _control(timing: TolerantTiming) -> str:

@@ -71,14 +71,12 @@ class TolerantTiming:
         """Verify the timed calls' outputs that were kept.
 
         Raises:
-            CallFailed: the referee cannot compare them, which is not a candidate's fault.
+            CallFailed: as `drop`.
         """
         for name in names:
             try:
                 verdict = self.batch.verify_kept_output(name)
             except CallFailed as error:
-                if error.process == self.batch.processes.referee.name:
-                    raise
                 self.drop(name, error)
                 continue
             if verdict is not None:
@@ -114,16 +112,18 @@ class TolerantTiming:
         """Fail a candidate that broke the timer or changed an input, and revive the batch.
 
         Raises:
-            WorkerDied, CallFailed, InputChanged: the subject is a baseline, which is not a candidate's fault.
+            WorkerDied, CallFailed, InputChanged: the subject is a baseline, or the referee failed, which is not a
+                candidate's fault.
         """
-        if name not in self.results.recorded:
+        if name not in self.results.recorded or self.batch.is_of_referee(error):
             raise error
         log.warning("%s broke the process that timed it: %s", name, error)
         self.batch.drop(name)
         if isinstance(error, InputChanged):
             self.results.fail(name, mutation(error.argument))
         else:
-            self.results.fail(name, failure(Phase.CRASH, f"it broke the process that timed it: {str(error).splitlines()[0]}"))
+            cause = str(error).partition("\n")[0]
+            self.results.fail(name, failure(Phase.CRASH, f"it broke the process that timed it: {cause}"))
         self.batch.revive(error)
 
     def _stage(self, names: list[str], launches: int, done: int) -> Samples:
