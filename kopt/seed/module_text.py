@@ -12,6 +12,7 @@ from typing import Any  # leaves of an output, and a module of TorchInductor's
 from torch.utils._pytree import tree_unflatten
 
 from kopt.errors import SeedError
+from kopt.seed import templates
 from kopt.seed.graph import ReferenceGraph
 from kopt.seed.helpers import helper_texts
 from kopt.seed.host_text import HostText
@@ -28,12 +29,12 @@ def module_text(reference: ReferenceGraph, host: HostText, problem: str, helpers
     """Return the text of the seed's module."""
     kernels = [kernel.text() for kernel in host.kernels]
     used = helper_texts((name for kernel in host.kernels for name in kernel.helpers), helpers)
-    templates = _templates(host.templates)
+    whole = _templates(host.templates)
     imports = ["import torch", "import triton", "import triton.language as tl"]
-    if any(kernel.libdevice for kernel in host.kernels) or any("libdevice." in text for text in (*used, *templates)):
+    if any(kernel.libdevice for kernel in host.kernels) or any("libdevice." in text for text in (*used, *whole)):
         imports.append("from triton.language.extra import libdevice")
     parts = [f'"""{_docstring(reference, host, problem)}"""\n', "\n".join(imports)]
-    return "\n\n\n".join(["\n".join(parts), *used, *templates, *kernels, _entry(reference, host)]) + "\n"
+    return "\n\n\n".join(["\n".join(parts), *used, *whole, *kernels, _entry(reference, host)]) + "\n"
 
 
 def _docstring(reference: ReferenceGraph, host: HostText, problem: str) -> str:
@@ -51,16 +52,25 @@ def _and_templates(templates: Sequence[str]) -> str:
 
 
 def _templates(names: Sequence[str]) -> list[str]:
-    """Return the definitions of templates' modules, each module once."""
+    """Return the definitions of templates' modules and of those that they import from, each module once."""
     texts = []
-    for name in dict.fromkeys(TEMPLATES[name] for name in names):
-        source = inspect.getsource(import_module(f"kopt.seed.templates.{name}"))
+    for source in dict.fromkeys(text for name in names for text in _sources(f"{templates.__name__}.{TEMPLATES[name]}")):
         body = [node for node in ast.parse(source).body if not isinstance(node, ast.Import | ast.ImportFrom)]
         texts += [
             ast.get_source_segment(source, node) or "" for node in body[1:] if not isinstance(node, ast.FunctionDef)
         ]
         texts += [_function(source, node) for node in body[1:] if isinstance(node, ast.FunctionDef)]
     return texts
+
+
+def _sources(module: str) -> list[str]:
+    """Return the texts of the templates' modules that a module imports from, then its own."""
+    source = inspect.getsource(import_module(module))
+    imported = [node.module or "" for node in ast.parse(source).body if isinstance(node, ast.ImportFrom)]
+    return [
+        *(text for name in imported if name.startswith(f"{templates.__name__}.") for text in _sources(name)),
+        source,
+    ]
 
 
 def _function(source: str, node: ast.FunctionDef) -> str:

@@ -4,6 +4,8 @@ import torch
 import triton
 import triton.language as tl
 
+from kopt.seed.templates.channels_last import channels_last
+
 
 @triton.jit
 def convolution_kernel(
@@ -111,7 +113,7 @@ def convolution(x, weight, stride, padding, dilation, groups):
         for size, k, s, p, d in zip(x.shape[-n:], weight.shape[-n:], stride, padding, dilation)
     ]
     output = torch.empty((x.shape[0], weight.shape[0], *sizes), dtype=x.dtype, device=x.device)
-    x, weight = x.contiguous(), weight.contiguous()
+    weight = weight.contiguous()
     D, H, W = [*ones, *x.shape[-n:]]
     OD, OH, OW = [*ones, *sizes]
     KD, KH, KW = [*ones, *weight.shape[-n:]]
@@ -123,16 +125,18 @@ def convolution(x, weight, stride, padding, dilation, groups):
         outputs = output.numel()
         wide = max(outputs, x.numel()) >= 2**31 - 1024
         depthwise_convolution_kernel[(triton.cdiv(outputs, 256),)](
-            x, weight, output, outputs, out_channels, groups, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PH, PW,
+            x.contiguous(), weight, output, outputs, out_channels, groups, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PH, PW,
             LD, LH, LW, BLOCK=256, WIDE=wide, num_warps=4,
         )
         return output
     weight = weight.flatten(2).transpose(1, 2).contiguous()
     image_stride = groups * channels * D * H * W
-    group_stride, pixel_stride, channel_stride = channels * D * H * W, 1, D * H * W
     if KD * KH * KW > 1:
-        x = x.movedim(1, -1).contiguous()
+        x = channels_last(x)
         group_stride, pixel_stride, channel_stride = channels, groups * channels, 1
+    else:
+        x = x.contiguous()
+        group_stride, pixel_stride, channel_stride = channels * D * H * W, 1, D * H * W
     row = groups == 1 and channels < 16 and KW > 1 and LW == 1
     if row:
         channels, KW = KW * channels, 1

@@ -10,6 +10,8 @@ import torch
 import triton
 import triton.language as tl
 
+from kopt.seed.templates.channels_last import channels_last
+
 
 @triton.jit
 def first_tap(offset, STRIDE: tl.constexpr, DILATION: tl.constexpr, KERNEL: tl.constexpr, STEP: tl.constexpr):
@@ -117,7 +119,7 @@ def convolution_transpose(x, weight, stride, padding, output_padding, dilation, 
     ND, NH, NW = triton.cdiv(OD, SD), triton.cdiv(OH, SH), triton.cdiv(OW, RW)
     TD, TH, TW = [next(t for t in range(1, s + 1) if t * d % s == 0) for s, d in ((SD, LD), (SH, LH), (RW, LW))]
     weight = weight.view(groups, channels, out_channels, -1).permute(0, 2, 3, 1).contiguous()
-    x = x.movedim(1, -1).contiguous()
+    x = channels_last(x)
     images, pixels = x.shape[0], ND * NH * NW
     block_n = max(16, min(128, triton.next_power_of_2(out_channels)))
     apart = pixels > 64
