@@ -24,11 +24,12 @@ import os
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from kopt.device.hardware.gpus import Gpu
+from kopt.device.hardware.turns import turn
 from kopt.errors import DeviceError
 from kopt.model.base import Value
 from kopt.sandbox.environment import GPU_VARIABLE, cuda_is_initialised
@@ -134,7 +135,7 @@ class Lease:
 
 @contextmanager
 def lease(gpus: Sequence[Gpu], *, wait_s: float, workers_per_gpu: int = 1, folder: Path = FOLDER) -> Iterator[Lease]:
-    """Lease the least used of these GPUs, the first of equals.
+    """Lease the least used of these GPUs, the first of equals; who asked earlier gets one earlier.
 
     This process is not bound to the GPU yet: a process that uses CUDA under the lease must be given
     `lease.gpu.environment` before it initialises CUDA.  Once initialised, CUDA stays bound, so a process leases once.
@@ -146,7 +147,7 @@ def lease(gpus: Sequence[Gpu], *, wait_s: float, workers_per_gpu: int = 1, folde
         folder: folder of the locks.
 
     Raises:
-        DeviceError: there is no GPU, or CUDA is initialised in this process already.
+        DeviceError: there is no GPU, CUDA is initialised in this process already, or the folder cannot be written.
         GpuBusy: all slots were taken for `wait_s` seconds.
     """
     if not gpus:
@@ -185,17 +186,20 @@ def _free_slot(gpus: Sequence[Gpu], slots: int, wait_s: float, folder: Path) -> 
     """
     folders = {gpu.uuid: _folder(folder, gpu) for gpu in gpus}
     until = time.monotonic() + wait_s
-    while True:
-        for slot in range(slots):
-            for gpu in gpus:
-                descriptor = _try_lock(folders[gpu.uuid] / f"slot_{slot}.lock", fcntl.LOCK_EX)
-                if descriptor is not None:
-                    _sign(descriptor)
-                    return Lease(gpu, slot, folders[gpu.uuid]), descriptor
-        if time.monotonic() > until:
-            what = f"one of {slots} slots on {', '.join(gpu.uuid for gpu in gpus)}"
-            raise GpuBusy(what, wait_s, [holder for locks in folders.values() for holder in holders(locks)])
-        time.sleep(POLL_S)
+    with ExitStack() as stack:
+        turns = {uuid: stack.enter_context(turn(locks)) for uuid, locks in folders.items()}
+        while True:
+            open_to_us = [gpu for gpu in gpus if turns[gpu.uuid].has_come()]
+            for slot in range(slots):
+                for gpu in open_to_us:
+                    descriptor = _try_lock(folders[gpu.uuid] / f"slot_{slot}.lock", fcntl.LOCK_EX)
+                    if descriptor is not None:
+                        _sign(descriptor)
+                        return Lease(gpu, slot, folders[gpu.uuid]), descriptor
+            if time.monotonic() > until:
+                what = f"one of {slots} slots on {', '.join(gpu.uuid for gpu in gpus)}"
+                raise GpuBusy(what, wait_s, [holder for locks in folders.values() for holder in holders(locks)])
+            time.sleep(POLL_S)
 
 
 def _folder(root: Path, gpu: Gpu) -> Path:

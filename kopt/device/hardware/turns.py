@@ -1,0 +1,85 @@
+"""Wait in turn: of the processes that wait for a GPU, the one that has waited longest gets it.
+
+Each has a file in the GPU's folder, whose name tells since when it waits.  It holds a lock of that file, which ends
+with it, and touches the file again and again: one that has been stopped, and so could not take the GPU, is passed over.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from kopt.errors import DeviceError
+
+BEAT_S = 0.5
+"""Time between two touches, s."""
+STOPPED_S = 5.0
+"""Time without a touch after which a process is passed over, s."""
+
+
+@dataclass
+class Turn:
+    """The place of this process among those that wait for a GPU."""
+
+    path: Path
+    touched_at: float
+
+    def has_come(self) -> bool:
+        """Return whether no process that can take the GPU has waited longer."""
+        if time.monotonic() - self.touched_at > BEAT_S:
+            with suppress(OSError):
+                os.utime(self.path)
+            self.touched_at = time.monotonic()
+        earlier = sorted(path for path in self.path.parent.glob("*.turn") if path.name < self.path.name)
+        return not any(_is_waiting(path) for path in earlier)
+
+
+@contextmanager
+def turn(folder: Path) -> Iterator[Turn]:
+    """Wait in turn for the GPU whose locks lie in a folder, until the block ends.
+
+    Raises:
+        DeviceError: the folder cannot be written.
+    """
+    name = f"{time.time_ns():020}-{os.getpid()}"
+    path = folder / f"{name}.turn"
+    hidden = folder / f".{name}"
+    try:
+        descriptor = os.open(hidden, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        raise DeviceError(f"cannot wait for a GPU in {folder}: {error.strerror}") from error
+    try:
+        with suppress(PermissionError):
+            os.fchmod(descriptor, 0o666)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        hidden.rename(path)  # nobody sees the file before it is locked
+        yield Turn(path, time.monotonic())
+    finally:
+        for one in (hidden, path):
+            one.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def _is_waiting(path: Path) -> bool:
+    """Return whether a file's process waits and can take a GPU; remove the file of one that has ended."""
+    try:
+        if time.time() - path.stat().st_mtime > STOPPED_S:
+            return False
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError:  # removed meanwhile, or another user's who gives no access
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        with suppress(OSError):
+            path.unlink()
+        return False
+    finally:
+        os.close(descriptor)
