@@ -288,7 +288,7 @@ def _joined(parts: list[tuple[Part, ExpectedResult]], contract: ResultContract) 
         )
         for wanted, several in zip(contract.tensors, zip(*(r.tensors for _, r in parts), strict=True), strict=True)
     ]
-    return Part(0, parts[-1][0].end), ExpectedResult(contract, tuple(tensors))
+    return Part(0, parts[-1][0].end), ExpectedResult(contract, tuple(tensors), parts[0][1].named)
 
 
 def _on_host(result: ExpectedResult) -> ExpectedResult:
