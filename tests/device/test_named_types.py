@@ -62,6 +62,18 @@ NAMED = {
         {"as eager": lambda x, w, v: (x.half() @ w).float(), "nothing rounded": PRODUCTS["nothing rounded"]},
         {"operands in bfloat16": PRODUCTS["as eager"]},
     ),
+    "autocast": Named(
+        "with torch.autocast(x.device.type, dtype=torch.bfloat16):\n            y = x @ w\n        return y.float()",
+        WIDE,
+        PRODUCTS,
+        WRONG,
+    ),
+    "autocast, 16-bit output": Named(
+        "run = torch.autocast(x.device.type, dtype=torch.bfloat16)(torch.matmul)\n        return run(x, w)",
+        WIDE,
+        PRODUCTS,
+        WRONG,
+    ),
     "linear": Named(
         "return F.linear(x.to(torch.bfloat16), w.t(), v)",
         BFLOAT16,

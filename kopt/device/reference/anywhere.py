@@ -108,6 +108,8 @@ def anywhere(device: torch.device) -> Iterator[None]:
             for owner, name, value in _answers():
                 undo.callback(setattr, owner, name, getattr(owner, name))
                 setattr(owner, name, value)
+        if other is not None:
+            undo.enter_context(other.without_autocast())
         if device.type != "cuda" or other is not None:
             undo.enter_context(Renamed(device, other))
         undo.enter_context(device)

@@ -45,7 +45,7 @@ class Pass:
     rounds: bool = True
     """Whether conversions to other 16-bit types round to them."""
     named: set[torch.dtype] = field(default_factory=set)
-    """16-bit types, narrower than the computed one, that the reference has named."""
+    """16-bit types, narrower than the computed one, that the reference has named, also for `torch.autocast`."""
 
     def call(self, run: _Run, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a function of torch, by `run`, with the meaning that its types have."""
@@ -66,6 +66,27 @@ class Pass:
         holds = func in _CONVERSIONS or (bool(named) and not computes)
         held = holds and isinstance(made, torch.Tensor) and self._is_held(made.dtype)
         return made.to(self.computed) if held else made
+
+    @contextmanager
+    def without_autocast(self) -> Iterator[None]:
+        """Have `torch.autocast` change nothing inside the block, in whose type eager alone rounds."""
+        enter: Any = torch.autocast.__enter__  # torch does not type it
+
+        def entered(region: Any) -> Any:
+            enabled = region._enabled
+            if enabled and self._is_held(region.fast_dtype):
+                self.named.add(region.fast_dtype)
+            region._enabled = False
+            try:
+                return enter(region)
+            finally:
+                region._enabled = enabled
+
+        torch.autocast.__enter__ = entered  # type: ignore[method-assign]
+        try:
+            yield
+        finally:
+            torch.autocast.__enter__ = enter  # type: ignore[method-assign]
 
     def view(self, value: torch.Tensor, wanted: torch.dtype) -> torch.Tensor:
         """View the bits of numbers as the reference does in its own type, whose width the computed type lacks."""
