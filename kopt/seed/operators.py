@@ -44,7 +44,7 @@ _SCHEMAS = {
     "average_pool": "(Tensor x, SymInt[] kernel, SymInt[] stride, SymInt[] padding, bool ceil, bool count_padding, "
     "int? divisor) -> Tensor",
     "attention": "(Tensor query, Tensor key, Tensor value, Tensor? mask, bool causal, float? scale) -> Tensor",
-    "product": "(Tensor a, Tensor b) -> Tensor",
+    "product": "(Tensor a, Tensor b, int triangle=0, int diagonal=0) -> Tensor",
     "top_k": "(Tensor x, int k, bool largest) -> (Tensor, Tensor)",
     "sort": "(Tensor x, bool descending) -> (Tensor, Tensor)",
 }
@@ -330,7 +330,7 @@ def _fake_attention(
     return query.new_empty(query.shape)
 
 
-def _fake_product(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+def _fake_product(a: torch.Tensor, b: torch.Tensor, triangle: int = 0, diagonal: int = 0) -> torch.Tensor:
     return a.new_empty([*a.shape[:-1], b.shape[-1]])
 
 

@@ -31,6 +31,20 @@ def test_a_result_judged_in_parts_is_judged_like_the_whole(monkeypatch):
         assert len(expected._kept) == 1
 
 
+def test_whether_a_problem_works_by_rows_is_found_out_once(monkeypatch):
+    draw, found = Draw(SCALE.small[0], "normal", 3), []
+    case = make_case(SCALE, draw)
+    right = run_reference(SCALE, case).tensors
+    monkeypatch.setattr(expected_by_rows, "PART_BYTES", 16 * case.inputs[0][:2].numel())
+    monkeypatch.setattr(ExpectedOutputs, "_row_by_row", lambda self, draw: found.append(draw) is None)
+    expected = ExpectedOutputs(SCALE)
+    for _ in range(3):
+        assert expected.judge(case, draw, right).right
+        expected = expected.emptied()
+        assert not expected._kept
+    assert len(found) == len([*SCALE.small, *SCALE.hidden])
+
+
 @pytest.mark.parametrize("distribution", ["normal", "tiny", "large", "extreme"])
 def test_a_known_allowance_gives_the_same_expected_result(distribution):
     case = make_case(SCALE, Draw(SCALE.small[0], distribution, 3))

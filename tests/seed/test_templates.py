@@ -164,6 +164,32 @@ print("right")
 """
 
 
+TRIANGLES = """
+import torch
+import triton.runtime.interpreter
+from triton.runtime.interpreter import InterpreterBuilder
+from kopt.seed.templates.product import product
+
+torch.manual_seed(0)
+steps, multiply = [], InterpreterBuilder.create_dot
+InterpreterBuilder.create_dot = lambda *args: (steps.append(1), multiply(*args))[1]
+for batch, m, k, n in [((), 300, 40, 270), ((2,), 130, 3, 400), ((), 37, 20, 45)]:
+    a, b = torch.randn(*batch, m, k), torch.randn(*batch, k, n)
+    a[..., 0, 0] = float("inf")
+    for keep, triangle in ((torch.triu, 1), (torch.tril, -1)):
+        for diagonal in (0, 1, 127, 128, -128, -129, -500):
+            right = keep(a @ b, diagonal)
+            steps.clear()
+            made = product(a, b, triangle, diagonal)
+            torch.testing.assert_close(made, right, rtol=1e-4, atol=1e-4, equal_nan=True)
+            ones = keep(torch.ones(-(-m // 128) * 128, -(-n // 128) * 128), diagonal)
+            tiles = [tile for row in ones.split(128) for tile in row.split(128, 1)]
+            needed = sum(bool(tile.any()) for tile in tiles) * a.shape[:-2].numel()
+            assert len(steps) == 3 * -(-k // 32) * needed, (m, n, triangle, diagonal, len(steps), needed)
+print("right")
+"""
+
+
 NOT_OLD = pytest.mark.skipif(OLD, reason="the interpreter of Triton 3.6 takes no tensor as a bound of range")
 
 
@@ -174,6 +200,7 @@ NOT_OLD = pytest.mark.skipif(OLD, reason="the interpreter of Triton 3.6 takes no
         pytest.param(PLAIN, id="plain", marks=NOT_OLD),
         pytest.param(POOLED, id="pooled"),
         pytest.param(PRODUCT, id="product"),
+        pytest.param(TRIANGLES, id="triangles", marks=NOT_OLD),
     ],
 )
 def test_a_template_gives_what_pytorch_gives(program):

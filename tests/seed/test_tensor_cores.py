@@ -7,11 +7,12 @@ from typing import Any
 
 import pytest
 import torch
+from torch._inductor.decomposition import select_decomp_table
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from kopt.load_config import load_device
 from kopt.model.device import Device
-from kopt.seed.operators import own_operators
+from kopt.seed.operators import own_operators, table
 from kopt.seed.products.tensor_cores import products_for_tensor_cores, template_seconds, use_tensor_cores
 from kopt.seed.products.time import Product
 from tests.seed.test_product_time import H200, ROOT
@@ -59,6 +60,29 @@ A, B = torch.empty(1024, 2048), torch.empty(2048, 2048)
 )
 def test_large_products_of_float32_become_the_template(function: Any, factors: Any, targets: list[str]) -> None:
     assert [str(target.overloadpacket) for target in replaced(function, factors)] == targets
+
+
+KEPT: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
+    "upper": (lambda a, b: torch.triu(a @ b), (1, 0)),
+    "lower, above a diagonal": (lambda a, b: torch.tril(a @ b, 3), (-1, 3)),
+    "of batches": (lambda a, b: torch.triu(a.expand(2, -1, -1) @ b.expand(2, -1, -1), -2), (1, -2)),
+    "and all of it": (lambda a, b: (lambda c: torch.triu(c) + c)(a @ b), ()),
+    "of factors": (lambda a, b: torch.tril(a) @ torch.triu(b), ()),
+    "of a sum": (lambda a, b: torch.triu(a @ b + 1), ()),
+    "with another number": (lambda a, b: (a @ b).masked_fill(torch.ones_like(b[:1024]).tril().bool(), 1.0), ()),
+}
+"""References that keep a triangle of a product, or something else, with triangle and diagonal for the template."""
+
+
+@pytest.mark.parametrize("name", KEPT)
+def test_a_triangle_of_a_product_is_the_templates_where_nothing_else_of_the_product_is_used(name: str) -> None:
+    function, triangle = KEPT[name]
+    graph = make_fx(function, table(select_decomp_table()), tracing_mode="fake")(A, B)
+    use_tensor_cores(graph, products_for_tensor_cores(graph, H200))
+    targets = [node.target for node in graph.graph.nodes if node.op == "call_function"]
+    (product,) = (node for node in graph.graph.nodes if node.target is own_operators().product.default)
+    assert product.args[2:] == triangle
+    assert (torch.ops.aten.where.self in targets) == (not triangle)
 
 
 @pytest.mark.parametrize(("device", "takes"), [("h100", True), ("a100", False), ("rtx4090", False)])

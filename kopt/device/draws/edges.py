@@ -19,8 +19,8 @@ from kopt.device.draws.exponentials import EXPONENTIALS
 from kopt.device.draws.lows import ALONG
 from kopt.device.draws.model import state_of
 from kopt.device.draws.sources import Source, Sources
-from kopt.device.reference.anywhere import computing_in, copied_in
 from kopt.device.reference.forward import call
+from kopt.device.reference.other_type import computing_in, copied_in
 from kopt.errors import ProblemError
 
 MOST_SETS = 4

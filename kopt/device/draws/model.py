@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_leaves, tree_map
 
-from kopt.device.reference.anywhere import computing_in, copied_in
 from kopt.device.reference.forward import call
+from kopt.device.reference.other_type import computing_in, copied_in
 from kopt.device.reference.tree import tensors_of
 from kopt.errors import ProblemError
 

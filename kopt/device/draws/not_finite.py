@@ -12,8 +12,8 @@ import torch
 from torch.utils._pytree import tree_flatten, tree_unflatten
 
 from kopt.device.draws.sources import Source, Sources
-from kopt.device.reference.anywhere import computing_in, copied_in
 from kopt.device.reference.forward import call
+from kopt.device.reference.other_type import computing_in, copied_in
 from kopt.errors import ProblemError
 
 ASKS = {

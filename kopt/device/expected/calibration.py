@@ -28,7 +28,10 @@ LOWER = {
     torch.float32: torch.bfloat16,
     torch.float64: torch.float32,
 }
-"""Lower precision, by dtype, that the tolerance must reject: inputs are rounded to it, all else is exact."""
+"""Lower precision, by dtype, that the tolerance must reject: inputs are rounded to it, all else is exact.
+
+The dtype is that of the first input, or the 16-bit type in which the reference says that it computes.
+"""
 
 LEFT_OUT = 0.01
 """Share of an input that a `without:` probe leaves out at the end of a dimension: doing 99 % of the work is wrong."""
@@ -185,7 +188,7 @@ def _probes(samples: _Samples) -> Iterator[tuple[str, _MakeOutput]]:
                     yield f"without:{names[index]}.{dimension}", partial(_without, index, dimension)
     for value in first.inputs:
         if isinstance(value, torch.Tensor) and value.dtype in LOWER:
-            lower = LOWER[value.dtype]
+            lower = LOWER[samples[0].expected.named or value.dtype]
             yield f"lower:{dtype_name(lower)}", partial(_lower, lower)
             return
 

@@ -13,10 +13,13 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
+from torch.utils.weak import WeakIdKeyDictionary
 
 from kopt.device.expected.quotients import Cut, cut
-from kopt.device.expected.rounding import HALF_STEP, NUDGE, WHOLE, Rounding
+from kopt.device.expected.rounding import HALF_STEP, NUDGE, WHOLE, Rounding, is_exact
 from kopt.device.reference.layout import is_integer
+from kopt.device.reference.other_type import HALF_TYPES
+from kopt.device.reference.tree import tensors_of
 
 COMPARISONS = {"eq", "ne", "lt", "le", "gt", "ge"}
 """Operations that compare two numbers: the difference decides."""
@@ -116,6 +119,10 @@ class Coarsest(Rounding):
     decides = False
     """Whether numbers are rounded to whole ones, or compared, be they computed or not."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._rounded: Any = WeakIdKeyDictionary()  # torch does not type it
+
     def run(self, func: Any, args: Any, kwargs: Any) -> Any:
         """Run one operation."""
         name = func.overloadpacket.__name__.rstrip("_")
@@ -124,7 +131,18 @@ class Coarsest(Rounding):
         if compared or (found is not None and found.room):
             self.step = max(self.step, found.step if found is not None else 1.0)
         self.decides |= (found is not None and found.step == 1.0) or is_comparison(name, args)
-        return super().run(func, args, kwargs)
+        results = super().run(func, args, kwargs)
+        for result in tensors_of(results) if is_exact(func) and not func._schema.is_mutable else ():
+            numbers = [operand for operand in tensors_of((args, kwargs)) if operand.is_floating_point()]
+            types = {kwargs["dtype"]} if kwargs.get("dtype") in HALF_TYPES else set(map(self.rounded_to, numbers))
+            if len(types) == 1 and types <= set(HALF_TYPES):
+                self._rounded[result] = types.pop()
+        return results
+
+    def rounded_to(self, tensor: torch.Tensor) -> torch.dtype:
+        """Return the 16-bit type to which a conversion has rounded the tensor's numbers; else that of the tensor."""
+        dtype: torch.dtype = self._rounded.get(tensor, tensor.dtype)
+        return dtype
 
 
 class Decisions:

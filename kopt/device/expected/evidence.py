@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -24,13 +24,10 @@ from kopt.device.expected.products import InCutTF32, InFloat32, fused_apart
 from kopt.device.expected.rounding import spacing
 from kopt.device.expected.ties import BROKEN, CHOSEN, ORDERS, TiesBroken, is_unordered
 from kopt.device.expected.wide_convolutions import WideConvolutions
-from kopt.device.reference.anywhere import computing_in, copied_in
 from kopt.device.reference.layout import copied_inputs
+from kopt.device.reference.other_type import HALF_TYPES, computing_in, copied_in
 from kopt.device.reference.tree import tensors_of
 from kopt.model.problem import Problem
-
-HALF_TYPES = (torch.bfloat16, torch.float16)
-"""Types in which kernels round operands once more."""
 
 MOVED = 4.0
 """Largest move of a float32 input, units in the last place, and error over the change that follows from it."""
@@ -50,6 +47,9 @@ element many."""
 
 ROUNDING_WORK = (1 << 29, 1 << 14)
 """Most elements that these runs compute and convert, and most operations."""
+
+ROUNDING = 0.25
+"""Largest change of an element, over the larger of it and the root mean square, that counts as a rounding error."""
 
 DECIDES = 16
 """Change of an element, in units in the last place of the larger of it and the root mean square, that decides it."""
@@ -85,6 +85,11 @@ class Evidence:
     """
     decisions: Decisions | None = None
     """The decisions of the model in float64; None where they are not known, or there are none."""
+    named: torch.dtype | None = None
+    """Coarsest 16-bit type that the reference names and that is narrower than the type it computes in; else None."""
+    kept: torch.Tensor | None = None
+    """Change of the model in float64, 0 where it is no rounding error, when conversions to named 16-bit types do not
+    round, save for one of which the tensor holds the very results; None where there are no such types."""
 
 
 def evidence(
@@ -103,8 +108,9 @@ def evidence(
     dtypes = {tensor.dtype for tensor in (*tensors, *case.model.parameters())}
     rounded = torch.float64 not in dtypes
     casts, ties, decided = IntegerCasts(), TiesBroken(None, rounded=rounded, operations=CHOSEN), Coarsest()
+    names: set[torch.dtype] = set()
     with casts, ties, decided:
-        exact = in_dtype(case, torch.float64, changed=changed)
+        exact = in_dtype(case, torch.float64, changed=changed, names=names)
     results = _in_all_orders(case, changed, rounded) if is_unordered(problem.reference) else []
     choices = _in_all_orders(case, changed, rounded, CHOSEN) if ties.moved else []
     choice_of_cast = range(CHOICES if casts.undefined else 0)
@@ -147,7 +153,38 @@ def evidence(
     steps = [decided.step] * len(exact)
     alike = [decisions] * len(exact)
     values = zip(exact, float32, emulated, changes, moved, cut, *open_results, steps, alike, strict=True)
-    return [Evidence(*of_tensor) for of_tensor in values]
+    found = [Evidence(*of_tensor) for of_tensor in values]
+    if not names:
+        return found
+    named = max(names, key=lambda dtype: torch.finfo(dtype).eps)
+    kept = _changes_without(case, exact, decided, decisions, changed) if elements <= ROUNDED_ELEMENTS else nothing
+    return [replace(one, named=named, kept=change) for one, change in zip(found, kept, strict=True)]
+
+
+def _changes_without(
+    case: Case, exact: Sequence[torch.Tensor], first: Coarsest, decisions: Decisions | None, changed: Collection[str]
+) -> list[torch.Tensor | None]:
+    """Return how each tensor of the result changes when conversions to named 16-bit types do not round.
+
+    Args:
+        case: model and inputs.
+        exact: the case's result in float64.
+        first: the mode that saw how it was computed.
+        decisions: its decisions; None where there are none.
+        changed: names of the arguments that count as changed.
+    """
+    within = deciding_alike(decisions, rough=True, noted=False)
+    others = in_dtype(case, torch.float64, changed=changed, within=within, rounds=False)
+    pairs = zip(exact, others, strict=True)
+    return [_change_by_rounding(tensor, other.to(first.rounded_to(tensor))) for tensor, other in pairs]
+
+
+def _change_by_rounding(exact: torch.Tensor, other: torch.Tensor) -> torch.Tensor | None:
+    """Return the change of each element if it is a rounding error; 0 for larger ones, and None for integers."""
+    if not exact.is_floating_point():
+        return None
+    change, size = (other - exact).nan_to_num(0, 0, 0), exact.abs().nan_to_num(0, 0, 0)
+    return change.where(change.abs() <= ROUNDING * size.maximum(size.square().mean().sqrt()), 0.0)
 
 
 def _changes_by_rounding(
@@ -285,6 +322,9 @@ def in_dtype(
     alter: Callable[[object], object] = lambda value: value,
     changed: Collection[str] = (),
     within: AbstractContextManager[object] | None = None,
+    *,
+    rounds: bool = True,
+    names: set[torch.dtype] | None = None,
 ) -> tuple[torch.Tensor, ...]:
     """Compute the model's result in `dtype`, and return its tensors as float64, integers and truth values as int64.
 
@@ -294,11 +334,13 @@ def in_dtype(
         alter: changes each input; it gets the input in its own type, and may return a wider one.
         changed: names of the arguments that count as changed; they follow the output's tensors.
         within: context in which the model runs.
+        rounds: conversions to 16-bit types that the reference names round.
+        names: gets these types, where they are narrower than `dtype`.
     """
     model = copy.deepcopy(case.model).to(dtype)
     inputs = tree_map(lambda value: copied_in(alter(value), dtype), case.inputs)
     with ExitStack() as stack:
-        stack.enter_context(computing_in(dtype, case.inputs))
+        computed = stack.enter_context(computing_in(dtype, case.inputs, rounds=rounds))
         if dtype == torch.float32:
             stack.enter_context(fused_apart())
             stack.enter_context(InFloat32())
@@ -307,6 +349,8 @@ def in_dtype(
         if within is not None:
             stack.enter_context(within)
         tensors = run_model(model, inputs, changed).tensors
+    if names is not None:
+        names |= computed.named
     return _widened(tensors)
 
 

@@ -92,6 +92,12 @@ class ExpectedOutputs:
         self._refused: set[tuple[str, str, int]] = set()
         """Cases for whose expected outputs, or results in float64, there was no room."""
 
+    def emptied(self) -> ExpectedOutputs:
+        """Return expected outputs of the same problem, with nothing kept but whether it works by rows."""
+        made = ExpectedOutputs(self._problem, self._most_bytes)
+        made._by_rows = self._by_rows
+        return made
+
     def judge(self, case: Case, draw: Draw, tensors: Sequence[torch.Tensor]) -> Comparison:
         """Compare a result that keeps the contract with the expected one of its draw.
 
@@ -288,7 +294,7 @@ def _joined(parts: list[tuple[Part, ExpectedResult]], contract: ResultContract) 
         )
         for wanted, several in zip(contract.tensors, zip(*(r.tensors for _, r in parts), strict=True), strict=True)
     ]
-    return Part(0, parts[-1][0].end), ExpectedResult(contract, tuple(tensors))
+    return Part(0, parts[-1][0].end), ExpectedResult(contract, tuple(tensors), parts[0][1].named)
 
 
 def _on_host(result: ExpectedResult) -> ExpectedResult:

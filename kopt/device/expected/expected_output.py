@@ -20,7 +20,6 @@ from kopt.device.draws.distributions import Case
 from kopt.device.expected.decisions import Decisions, Shifted, Watched
 from kopt.device.expected.emulation import Float32Arithmetic
 from kopt.device.expected.evidence import (
-    HALF_TYPES,
     Evidence,
     changes_between,
     deciding_alike,
@@ -34,6 +33,7 @@ from kopt.device.expected.rounding import Nudged, RoundedOtherwise
 from kopt.device.expected.tolerance import Allowance, allowed_error
 from kopt.device.expected.typical import typical_sizes
 from kopt.device.reference.layout import same_values
+from kopt.device.reference.other_type import HALF_TYPES
 from kopt.device.reference.tree import tensors_of
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem
@@ -67,6 +67,8 @@ class ExpectedResult:
     contract: ResultContract
     tensors: tuple[ExpectedOutput, ...]
     """The output's tensors, then the changed arguments, in the order of the contract."""
+    named: torch.dtype | None = None
+    """Coarsest 16-bit type that the reference names and that is narrower than the type it computes in; else None."""
 
 
 def expected_result(
@@ -102,7 +104,7 @@ def expected_result(
         )
         for place, tensor in enumerate(contract.tensors)
     ]  # fmt: skip
-    return ExpectedResult(contract, tuple(tensors))
+    return ExpectedResult(contract, tuple(tensors), found[0].named)
 
 
 def with_other_roundings(expected: ExpectedResult, case: Case) -> ExpectedResult:
@@ -141,7 +143,7 @@ def _rounded_otherwise(
     changed = contract.changed
     turns = [(seed, sign) for seed in range(NUDGES) for sign in (1, -1)]
     integers = not all(tensor.dtype.is_floating_point for tensor in contract.tensors)
-    halves = any(_holds(case, dtype) for dtype in HALF_TYPES)
+    halves = found[0].named is not None or any(_holds(case, dtype) for dtype in HALF_TYPES)
     pairs = list(zip(contract.tensors, found, strict=True))
     infinite = not all(bool(one.exact.isfinite().all()) for one in found)
     coarse = any(tensor.dtype.is_floating_point and one.step > torch.finfo(tensor.dtype).eps for tensor, one in pairs)

@@ -10,12 +10,13 @@ roundoff of the output's dtype and S the root mean square of the reference, an e
         16 times the largest error of the same model in float32,
         3 times its error with the sums, losses, scans and convolutions of a GPU (`kopt.device.expected.emulation`),
         for 16-bit problems the change of the output when each input is rounded once more, in standard deviations,
+        so, too, its change when conversions to 16-bit types that the reference names do not round (`Evidence.kept`),
         for float32 problems 4 times the change of the element when each input moves by a few units in its last place,
         2^-18 of the output's typical size, which is that on normal inputs (`kopt.device.expected.typical`), and
         the smallest normal number
 
-and, where torch permits TF32, by the error of the element with operands cut off to TF32 on top of that, which all
-kernels with products of Triton have in common,
+and on top of that by the element's change without these conversions and, where torch permits TF32, by its error with
+operands cut off to TF32, which all kernels with products of Triton have in common,
 
 so that another order of summation passes, and an operand that is scaled before a product and rounded again, as in
 flash attention.  So do the rounding errors of a difference that should be zero, as in the norm of a row of equal
@@ -24,6 +25,10 @@ elements, and exp(x) - 1 for expm1(x).  A computation in a lower precision does 
 
 Where float64 and eager agree on an infinity or on NaN, it is the right value; where they disagree, or where float32 is
 too narrow to compute an element, nothing is asked.
+
+Where a reference names a 16-bit type, u in the largest relative and absolute errors is that of this type, to which
+eager rounds on the way.  A conversion to it is a part of what the reference says: a kernel may leave it out where it
+goes on computing, but not where the result of the conversion is the output.
 
 A 16-bit result that is not right by that is compared once more: an element may be off by as much as other roundings to
 16 bits on the way change it (`kopt.device.expected.expected_output.with_other_roundings`).
@@ -114,6 +119,8 @@ def allowed_error(
         allowed = (known.absolute + known.relative * exact.abs()).maximum((given - exact).abs())
         if found.moved:
             allowed = allowed.maximum(_conditioning(found, finite))
+        if found.kept is not None:
+            allowed = allowed + found.kept.abs().where(finite, 0.0)
         if found.cut is not None:
             allowed = allowed + _shift(found.cut, exact, finite)
         if eager.dtype == torch.float64:
@@ -127,7 +134,7 @@ def _allowance(
 ) -> Allowance:  # fmt: skip
     """Find the allowance of a tensor; `finite` says where an error is allowed at all."""
     assert found.float32 is not None
-    tolerance = calibrated(eager, found.float32, found.exact, finite)
+    tolerance = calibrated(eager, found.float32, found.exact, finite, found.named)
     always = always_allowed(eager.dtype, typical)
     absolute = max(tolerance.absolute, _arithmetic_error(found, finite), always.absolute)
     return Allowance(absolute, tolerance.relative, scale)
@@ -145,20 +152,35 @@ def always_allowed(dtype: torch.dtype, typical: float) -> Allowance:
     return Allowance(absolute, (MOST_UNITS if wide else FACTOR) * _unit(dtype), 0.0)
 
 
-def calibrated(eager: torch.Tensor, float32: torch.Tensor, reference: torch.Tensor, finite: torch.Tensor) -> Tolerance:
-    """Return the tolerance that follows from the errors of eager and of float32, as the module's docstring says."""
+def calibrated(
+    eager: torch.Tensor,
+    float32: torch.Tensor,
+    reference: torch.Tensor,
+    finite: torch.Tensor,
+    named: torch.dtype | None = None,
+) -> Tolerance:
+    """Return the tolerance that follows from the errors of eager and of float32, as the module's docstring says.
+
+    Args:
+        eager: the eager model's tensor.
+        float32: the tensor in float32.
+        reference: the right values.
+        finite: where an error is allowed at all.
+        named: 16-bit type in which the reference says that it computes; None for none.
+    """
     unit, given = _unit(eager.dtype), eager.double()
+    coarse = max(unit, _unit(named)) if named is not None else unit
     usable = finite & given.isfinite()
     size, error = reference.abs(), (given - reference).abs()
     scale = root_mean_square(size, usable)
     large = size >= SMALL * scale
     ratio = _largest(error / size.clamp_min(torch.finfo(torch.float64).tiny), usable & large)
     least = 1e-4 if eager.dtype != torch.float64 else 0.0
-    relative = min(FACTOR * max(unit, ratio), max(MOST_UNITS * unit, least))
+    relative = min(FACTOR * max(unit, ratio), max(MOST_UNITS * coarse, least))
     beyond = FACTOR * _largest(error - relative / FACTOR * size, usable & ~large)
     always = FLOAT32_FACTOR * _largest((float32 - reference).abs(), usable & float32.isfinite())
     relative = max(relative, always_allowed(eager.dtype, 0.0).relative)
-    return Tolerance(absolute=max(min(beyond, max(4 * unit, least) * scale), always), relative=relative)
+    return Tolerance(absolute=max(min(beyond, max(4 * coarse, least) * scale), always), relative=relative)
 
 
 def _arithmetic_error(found: Evidence, finite: torch.Tensor) -> float:
@@ -167,11 +189,13 @@ def _arithmetic_error(found: Evidence, finite: torch.Tensor) -> float:
     if found.emulated is not None:
         usable = finite & found.emulated.isfinite()
         error = EMULATED_FACTOR * _largest((found.emulated - found.exact).abs(), usable)
-    if found.change is not None:
-        usable = found.change.isfinite()
+    for change in (found.change, found.kept):
+        if change is None:
+            continue
+        usable = change.isfinite()
         usable = usable & finite if usable.shape == finite.shape else usable
         most = 1 + math.sqrt(2 * math.log(2 * max(int(finite.sum()), 1)))  # the largest of so many normal numbers
-        error = max(error, most * root_mean_square(found.change, usable))
+        error = max(error, most * root_mean_square(change, usable))
     return error if math.isfinite(error) else 0.0
 
 

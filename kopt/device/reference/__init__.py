@@ -1,7 +1,8 @@
 """Run a problem's PyTorch reference, and call an entry point as the reference is called.
 
 1. `setup` executes a problem's reference, and makes its model and inputs; `forward` calls the model, on whatever device
-   its tensors are (`anywhere`); `trial` tries sizes of a reference that declares none.
+   its tensors are (`anywhere`), and in another type than its own (`other_type`); `trial` tries sizes of one that
+   declares none.
 2. `contract` binds the arguments of an entry point and calls it; `tree` takes nested values apart, `layout` copies
    and compares tensors with their strides, `placement` places arguments in memory.
 3. `rejection` carries a candidate's failure out of the code that found it.

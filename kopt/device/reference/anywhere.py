@@ -11,13 +11,13 @@ import io
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout
-from contextvars import ContextVar
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
+from kopt.device.reference.other_type import Pass, current_pass
 from kopt.device.reference.uncompiled import keep_compiler_out
 
 REFERENCE_MODULE = "kopt_reference"
@@ -30,7 +30,6 @@ _HAS_VALUES = 1024
 """Most elements of such a tensor that keeps its values beside meta tensors: `float(t)`, `[v.item() for v in t]`."""
 
 _IS_CUDA = torch.Tensor.is_cuda.__get__  # type: ignore[attr-defined]  # torch types it as a plain value
-_DTYPE = torch.Tensor.dtype.__get__  # type: ignore[attr-defined]
 
 _EMPTY = {
     torch.rand: torch.empty,
@@ -40,63 +39,27 @@ _EMPTY = {
 }
 """Functions that make the meta tensors of random ones, but do not import torch's compiler, which takes a second."""
 
-_TO_HALF = {torch.bfloat16: torch.Tensor.bfloat16, torch.float16: torch.Tensor.half}
-"""Methods that make numbers of 16 bits."""
-
 _FILL = {torch.Tensor.uniform_, torch.Tensor.normal_}
-
-_wider: ContextVar[torch.dtype | None] = ContextVar("wider", default=None)
-_pass: ContextVar[Pass | None] = ContextVar("pass", default=None)
-
-
-class Pass(NamedTuple):
-    """A computation of a reference in another type than its own."""
-
-    computed: torch.dtype
-    """Type in which the reference computes."""
-    own: torch.dtype | None
-    """Type of the problem's inputs; None where they have several."""
-    half: torch.dtype | None = None
-    """16-bit type for which the computed type stands, and which the reference sees; None where it stands for none."""
-
-    def view(self, value: torch.Tensor, wanted: torch.dtype) -> torch.Tensor:
-        """View the bits of numbers as the reference does in its own type, whose width the computed type lacks."""
-        if value.is_floating_point() and not wanted.is_floating_point:
-            own = self.own if self.own is not None and wanted.itemsize in (self.own.itemsize, 1) else None
-            narrow = own or (torch.float32 if wanted.itemsize == torch.float32.itemsize else value.dtype)
-            return (value.to(narrow) if value.dtype == self.computed else value).view(wanted)
-        made = value.view(wanted)
-        numbers = wanted.is_floating_point and wanted.itemsize > 1 and not value.is_floating_point()
-        return made.to(self.computed) if numbers else made
 
 
 class Renamed(TorchFunctionMode):
-    """Rewrite devices, and where a wider dtype is wanted float32, in the arguments of torch's functions."""
+    """Rewrite devices, and the types of a pass in another type, in the arguments of torch's functions."""
 
-    def __init__(self, device: torch.device, wider: torch.dtype | None) -> None:
+    def __init__(self, device: torch.device, other: Pass | None) -> None:
         super().__init__()
         self._device = device
         self._foreign = {"cuda", "cpu"} if device.type == "meta" else {"cuda"} if device.type == "cpu" else set()
-        self._wider = wider
-        self._pass = _pass.get()
-        self._half = self._pass.half if self._pass is not None else None
-        self._computed = self._pass.computed if self._pass is not None else None
+        self._pass = other
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         """Call a function of torch with its arguments rewritten."""
-        viewed = (*args[1:2], *(kwargs or {}).values()) if func is torch.Tensor.view else ()
-        if self._pass is not None and len(viewed) == 1 and isinstance(viewed[0], torch.dtype):
-            return self._pass.view(args[0], viewed[0])
-        if self._half is not None and func == _DTYPE:
-            return self._seen(func(*args))
-        args = tuple(map(self._rewritten, args))
-        kwargs = {name: self._rewritten(value) for name, value in (kwargs or {}).items()}
-        if func is torch.Tensor.float and self._wider is not None:
-            return args[0].to(self._wider)
-        if self._half is not None and func is _TO_HALF.get(self._half):
-            return args[0].to(self._computed)
+        args = tuple(map(self._placed, args))
+        kwargs = {name: self._placed(value) for name, value in (kwargs or {}).items()}
+        return self._run(func, args, kwargs) if self._pass is None else self._pass.call(self._run, func, args, kwargs)
+
+    def _run(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if self._foreign:
             if func is torch.Tensor.cuda or func is torch.Tensor.pin_memory:
                 return args[0]
@@ -118,18 +81,12 @@ class Renamed(TorchFunctionMode):
             args, kwargs = tree_map(without_values, (args, kwargs))
         return _EMPTY.get(func, func)(*args, **kwargs)
 
-    def _rewritten(self, value: Any) -> Any:
+    def _placed(self, value: Any) -> Any:
         if isinstance(value, str):
             return self._device if value.partition(":")[0] in self._foreign else value
         if isinstance(value, torch.device):
             return self._device if value.type in self._foreign else value
-        if self._half is not None and value is self._half:
-            return self._computed
-        return self._wider if value is torch.float32 and self._wider is not None else value
-
-    def _seen(self, dtype: torch.dtype) -> torch.dtype:
-        """Return the type that the reference sees, where wider types hold numbers of 16 bits and of float32."""
-        return {self._computed: self._half, self._wider: torch.float32}.get(dtype) or dtype
+        return value
 
 
 @contextmanager
@@ -141,60 +98,22 @@ def anywhere(device: torch.device) -> Iterator[None]:
     dtype and device are set back at the end.
     """
     keep_compiler_out()
-    wider = _wider.get()
+    other = current_pass()
     with ExitStack() as undo:
         undo.enter_context(redirect_stdout(io.StringIO()))
         undo.callback(torch.set_default_dtype, torch.get_default_dtype())
-        if wider is not None:
-            torch.set_default_dtype(wider)
+        if other is not None and other.wider is not None:
+            torch.set_default_dtype(other.wider)
         if device.type != "cuda":
             for owner, name, value in _answers():
                 undo.callback(setattr, owner, name, getattr(owner, name))
                 setattr(owner, name, value)
-        if device.type != "cuda" or _pass.get() is not None:
-            undo.enter_context(Renamed(device, wider))
+        if other is not None:
+            undo.enter_context(other.without_autocast())
+        if device.type != "cuda" or other is not None:
+            undo.enter_context(Renamed(device, other))
         undo.enter_context(device)
         yield
-
-
-@contextmanager
-def computing_in(
-    dtype: torch.dtype, inputs: object = (), narrow: torch.dtype | None = None, half: torch.dtype | None = None
-) -> Iterator[None]:
-    """Have references compute in `dtype` inside the block where their source names float32, if `dtype` is wider.
-
-    Where they view numbers as integers of the same width, the numbers are first rounded to the type of the inputs.
-
-    Args:
-        dtype: the type.
-        inputs: inputs of the reference in their own types.
-        narrow: type in which it computes elsewhere; None for `dtype`, too.
-        half: 16-bit type for which `narrow` stands; None for none.
-    """
-    types = {leaf.dtype for leaf in tree_leaves(inputs) if isinstance(leaf, torch.Tensor) and _is_wide(leaf)}
-    own = types.pop() if len(types) == 1 else None
-    wider = dtype if dtype is torch.float64 else None
-    wide, other = (
-        _wider.set(wider),
-        _pass.set(None if own is dtype and wider is None else Pass(narrow or dtype, own, half)),
-    )
-    try:
-        yield
-    finally:
-        _wider.reset(wide)
-        _pass.reset(other)
-
-
-def _is_wide(value: torch.Tensor) -> bool:
-    """Return whether a tensor holds floating-point numbers of more than 8 bits."""
-    return value.is_floating_point() and value.element_size() > 1
-
-
-def copied_in(value: Any, dtype: torch.dtype) -> Any:
-    """Copy a tensor, one of floating-point numbers to `dtype`, so that a model may change it; return other values."""
-    if not isinstance(value, torch.Tensor):
-        return value
-    return value.to(dtype, copy=True) if value.is_floating_point() else value.clone()
 
 
 def without_values(value: Any) -> Any:

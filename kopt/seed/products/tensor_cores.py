@@ -23,6 +23,9 @@ _PRODUCTS = (_aten.mm.default, _aten.bmm.default)
 _SUMS = (_aten.addmm.default, _aten.baddbmm.default)
 _EXACT = (Tile(64, 128, 32, 3, 4), Tile(64, 64, 32, 2, 4))
 """Tiles of TorchInductor's products that the template is compared with."""
+_VIEWS = (_aten.view.default, _aten._unsafe_view.default, _aten.reshape.default)
+_KEPT = {_aten.ge.Scalar: 1, _aten.le.Scalar: -1}
+"""Triangle of a product whose elements a comparison of column less row with a diagonal keeps: the upper one is 1."""
 BLOCK = 128
 """Rows and columns of the template's tile."""
 SHARED_BYTES = 3 * 4 * BLOCK * 32 * 4
@@ -52,6 +55,7 @@ def use_tensor_cores(graph_module: Any, products: Sequence[Any]) -> None:
         with graph.inserting_before(node):
             _replace(graph, node)
         graph.erase_node(node)
+    graph.eliminate_dead_code()
     graph_module.recompile()
 
 
@@ -85,13 +89,55 @@ def template_seconds(product: Product, device: Device) -> float:
 
 
 def _replace(graph: Any, node: Any) -> None:
-    """Replace a product, and the sum with what is added to it."""
+    """Replace a product, and the sum with what is added to it, or the triangle of the product that is kept."""
     *added, first, second = node.args
     out = node.meta["val"]
-    product = graph.call_function(own_operators().product.default, (first, second))
+    kept, *triangle = _kept_triangle(node)
+    product = graph.call_function(own_operators().product.default, (first, second, *triangle))
     product.meta["val"] = own_operators().product.default(first.meta["val"], second.meta["val"])
     whole = product
     if added:
         whole = graph.call_function(_aten.add.Tensor, (product, added[0]))
         whole.meta["val"] = out
     node.replace_all_uses_with(whole)
+    if kept is not None:
+        kept.replace_all_uses_with(kept.args[1])
+        graph.erase_node(kept)
+
+
+def _kept_triangle(node: Any) -> tuple[Any, ...]:
+    """Return the node that keeps a triangle of a product, where nothing else uses it, which one, and its diagonal.
+
+    In a graph `triu` and `tril` are a choice between the product, or a view of it, and 0 by the difference of column
+    and row: 1 stands for the upper triangle, -1 for the lower one.  Where more of it is used, the node is None, and
+    nothing follows.
+    """
+    product = node
+    if len(node.users) == 1 and next(iter(node.users)).target in _VIEWS:
+        (product,) = node.users
+    if node.target not in _PRODUCTS or len(product.users) != 1:
+        return (None,)
+    (kept,) = product.users
+    same = list(product.meta["val"].shape[-2:]) == list(node.meta["val"].shape[-2:])
+    if kept.target is not _aten.where.self or kept.args[1] is not product or not same:
+        return (None,)
+    mask, _, zero = kept.args
+    if not (_is(zero, _aten.scalar_tensor.default) and zero.args[0] == 0 and mask.target in _KEPT):
+        return (None,)
+    beside, diagonal = mask.args
+    if not (_is(beside, _aten.sub.Tensor) and type(diagonal) is int):
+        return (None,)
+    column, row = beside.args
+    return (kept, _KEPT[mask.target], diagonal) if _counts(column, -2) and _counts(row, -1) else (None,)
+
+
+def _counts(value: Any, new: int) -> bool:
+    """Return whether a value is 0, 1, 2, ... along the last dimension but `new`, which has one element."""
+    if not (_is(value, _aten.unsqueeze.default) and value.args[1] == new):
+        return False
+    (count, _) = value.args
+    return _is(count, torch.ops.prims.iota.default) and (count.kwargs["start"], count.kwargs["step"]) == (0, 1)
+
+
+def _is(value: Any, target: Any) -> bool:
+    return getattr(value, "target", None) is target

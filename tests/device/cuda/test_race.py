@@ -75,6 +75,12 @@ def test_a_kernel_that_breaks_the_timer_only_beside_others_is_found_too():
     assert [type(by_name[name].verdict) for name in "012"] == [Passed, Failed, Passed]
 
 
+def test_kernels_that_cannot_be_timed_side_by_side_are_timed_one_by_one():
+    by_name = judged(ScriptedBatch({"0": 1.0, "1": 1.5, "2": 2.0, "3": 1.0}, breaks_beside="0123"))
+    assert [type(by_name[name].verdict) for name in "0123"] == [Passed] * 4
+    assert [by_name[name].timing.workloads[0].median_ms for name in "012"] == pytest.approx([1.0, 1.5, 2.0], rel=0.01)
+
+
 def test_a_kernel_that_is_slower_on_inputs_it_did_not_have_before_is_refused():
     by_name = judged(ScriptedBatch({"0": 1.0, "1": 1.0, INCUMBENT: 2.0}, unseen={"1": 1.5}))
     assert isinstance(by_name["0"].verdict, Passed)

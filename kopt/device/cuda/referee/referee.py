@@ -221,7 +221,7 @@ class Referee:
         for owned in [memory for by_draw in self._outputs.values() for outs in by_draw for memory in outs]:
             owned.free()
         self._input_sets, self._outputs = [], {}
-        self._answers = ExpectedOutputs(self._problem, self._most_kept)
+        self._answers = self._answers.emptied()
         torch.cuda.empty_cache()
 
     def _input_set(self, draw: Draw) -> OwnedInputs:
