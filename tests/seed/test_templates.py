@@ -45,6 +45,32 @@ for n, kernel, stride, padding, extra, dilation, groups in [
     torch.testing.assert_close(convolution_transpose(x, weight, *given), right, rtol=1e-4, atol=1e-4)
 print("right")
 """
+PAIRED = """
+import torch
+import triton.runtime.interpreter
+from kopt.seed.templates import convolution_transpose as template
+
+torch.manual_seed(0)
+template.PAIRED_PIXELS = 0
+zeros, laid = torch.Tensor.new_zeros, []
+torch.Tensor.new_zeros = lambda *args, **kwargs: laid.append(args[1]) or zeros(*args, **kwargs)
+for size, kernel, padding, extra, groups, pairs in [
+    ([260], [5], [0], [0], 1, True),
+    ([260], [5], [3], [0], 2, True),          # neighbours of the first and the last pixel are padding
+    ([260], [6], [0], [0], 1, False),         # an odd number of pixels in a row
+    ([260], [4], [0], [0], 1, False),         # so few taps that zeros cost more than they save
+    ([14, 18], [3, 7], [1, 0], [0, 0], 1, True),
+    ([5, 6, 14], [2, 3, 5], [0, 1, 2], [0, 0, 0], 2, True),
+]:
+    n, made = len(size), 16 * groups
+    x, weight = torch.randn(2, 3 * groups, *size), torch.randn(3 * groups, 16, *kernel)
+    right = getattr(torch.nn.functional, f"conv_transpose{n}d")(x, weight, None, 1, padding, 0, groups)
+    given = ([1] * n, padding, extra, [1] * n, groups)
+    torch.testing.assert_close(template.convolution_transpose(x, weight, *given), right, rtol=1e-4, atol=1e-4)
+    assert bool(laid) is pairs
+    laid.clear()
+print("right")
+"""
 PLAIN = """
 import torch
 import triton.runtime.interpreter
@@ -197,6 +223,7 @@ NOT_OLD = pytest.mark.skipif(OLD, reason="the interpreter of Triton 3.6 takes no
     "program",
     [
         pytest.param(TRANSPOSED, id="transposed", marks=NOT_OLD),
+        pytest.param(PAIRED, id="transposed, in pairs of pixels", marks=NOT_OLD),
         pytest.param(PLAIN, id="plain", marks=NOT_OLD),
         pytest.param(POOLED, id="pooled"),
         pytest.param(PRODUCT, id="product"),

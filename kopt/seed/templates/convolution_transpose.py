@@ -13,6 +13,10 @@ import triton.language as tl
 from kopt.seed.templates.channels_last import channels_last
 
 
+PAIRED_PIXELS = 1 << 18
+"""Fewest output pixels for which laying weights out for pairs pays."""
+
+
 @triton.jit
 def first_tap(offset, STRIDE: tl.constexpr, DILATION: tl.constexpr, KERNEL: tl.constexpr, STEP: tl.constexpr):
     """Return the first tap that outputs at `offset` modulo the stride have, and KERNEL where they have none."""
@@ -29,12 +33,13 @@ def convolution_transpose_kernel(
     KD: tl.constexpr, KH: tl.constexpr, KW: tl.constexpr, SD: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr,
     PD: tl.constexpr, PH: tl.constexpr, PW: tl.constexpr, LD: tl.constexpr, LH: tl.constexpr, LW: tl.constexpr,
     TD: tl.constexpr, TH: tl.constexpr, TW: tl.constexpr, RW: tl.constexpr, BLOCK_M: tl.constexpr,
-    BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, APART: tl.constexpr,
+    BLOCK_N: tl.constexpr, BLOCK_K: tl.constexpr, APART: tl.constexpr, PAIR: tl.constexpr,
 ):
     """CHANNELS and OUT_CHANNELS are those of one group; axis 2 of the grid is group and residue.
 
     One tap in TD, TH, TW along each axis hits.  In x channels are adjacent; weights lie by output channel, then by tap.
-    RW: residues along the last axis, SW or 1.  APART: a tile has pixels of one image.
+    RW: residues along the last axis, SW or 1.  APART: a tile has pixels of one image.  PAIR: 2 where a row of a tile is
+    two neighbouring pixels, whose channels lie side by side among the OUT_CHANNELS; NW counts such rows.
     """
     pixels = ND * NH * NW
     if APART:
@@ -50,7 +55,7 @@ def convolution_transpose_kernel(
     out_channel = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     group, residue = tl.program_id(2) % GROUPS, tl.program_id(2) // GROUPS
     rw, rh, rd = residue % RW, residue // RW % SH, residue // (RW * SH)
-    ow = index % NW * RW + rw
+    ow = index % NW * (RW * PAIR) + rw
     oh = index // NW % NH * SH + rh
     od = index // (NW * NH) * SD + rd
     if RW * SH * SD > 1:
@@ -72,7 +77,7 @@ def convolution_transpose_kernel(
         kd = first_d + hit // (rows * columns) * TD
         kh = first_h + hit // columns % rows * TH
         kw = first_w + hit % columns * TW
-        shift_d, shift_h, shift_w = od + PD - kd * LD, oh + PH - kh * LH, ow + PW - kw * LW
+        shift_d, shift_h, shift_w = od + PD - kd * LD, oh + PH - kh * LH, ow + PW + PAIR - 1 - kw * LW
         d, h, w = shift_d // SD, shift_h // SH, shift_w // SW
         valid = inside & (shift_d >= 0) & (d < D) & (shift_h >= 0) & (h < H) & (shift_w >= 0) & (w < W)
         if RW < SW:
@@ -89,12 +94,19 @@ def convolution_transpose_kernel(
         )
         total = tl.dot(x, tl.trans(weight), total)
     plane = OD * OH * OW
-    first = (image * GROUPS + group) * OUT_CHANNELS * plane
+    first = (image * GROUPS + group) * (OUT_CHANNELS // PAIR) * plane
+    kept = out_channel < OUT_CHANNELS
+    if PAIR == 2:
+        total = tl.reshape(total, (2 * BLOCK_M, BLOCK_N // 2))
+        index = tl.program_id(0) % blocks_of_image * (2 * BLOCK_M) + tl.arange(0, 2 * BLOCK_M)
+        inside = index < 2 * pixels
+        out_channel = tl.arange(0, BLOCK_N // 2)
+        kept = out_channel < OUT_CHANNELS // 2
     place = index  # outputs of an image lie as they are numbered
     if RW * SH * SD > 1:
         place = (od * OH + oh) * OW + ow
     place = (first + place)[:, None] + out_channel.to(tl.int64)[None, :] * plane
-    mask = inside[:, None] & (out_channel < OUT_CHANNELS)[None, :]
+    mask = inside[:, None] & kept[None, :]
     tl.store(output_ptr + place, total.to(output_ptr.dtype.element_ty), mask=mask)
 
 
@@ -118,7 +130,16 @@ def convolution_transpose(x, weight, stride, padding, output_padding, dilation, 
     RW = 1 if multiplied < 16 * x.element_size() * (min(SW, 8) - 1) else SW
     ND, NH, NW = triton.cdiv(OD, SD), triton.cdiv(OH, SH), triton.cdiv(OW, RW)
     TD, TH, TW = [next(t for t in range(1, s + 1) if t * d % s == 0) for s, d in ((SD, LD), (SH, LH), (RW, LW))]
-    weight = weight.view(groups, channels, out_channels, -1).permute(0, 2, 3, 1).contiguous()
+    weight = weight.view(groups, channels, out_channels, KD * KH, KW)
+    pair = 1
+    # From 5 taps on, a pixel of x that is read once for two outputs saves more than the products with zeros cost.
+    if out_channels in (16, 32, 64) and KW >= 5 and LW * SD * SH * SW == 1 and OW % 2 == 0:
+        pair = 2 if x.shape[0] * OD * OH * OW >= PAIRED_PIXELS and OD * OH * OW >= 256 else 1
+    if pair == 2:
+        both = weight.new_zeros((groups, channels, 2, out_channels, KD * KH, KW + 1))
+        both[:, :, 0, :, :, 1:], both[:, :, 1, :, :, :KW] = weight, weight
+        weight, out_channels, KW, NW = both.flatten(2, 3), 2 * out_channels, KW + 1, OW // 2
+    weight = weight.flatten(3).permute(0, 2, 3, 1).contiguous()
     x = channels_last(x)
     images, pixels = x.shape[0], ND * NH * NW
     block_n = max(16, min(128, triton.next_power_of_2(out_channels)))
@@ -126,7 +147,7 @@ def convolution_transpose(x, weight, stride, padding, output_padding, dilation, 
     rows = images * triton.cdiv(pixels, 128) if apart else triton.cdiv(images * pixels, 128)
     convolution_transpose_kernel[(rows, triton.cdiv(out_channels, block_n), groups * SD * SH * RW)](
         x, weight, output, images, channels, out_channels, groups, D, H, W, OD, OH, OW, ND, NH, NW, KD, KH, KW, SD, SH,
-        SW, PD, PH, PW, LD, LH, LW, TD, TH, TW, RW, BLOCK_M=128, BLOCK_N=block_n, BLOCK_K=32, APART=apart,
+        SW, PD, PH, PW, LD, LH, LW, TD, TH, TW, RW, BLOCK_M=128, BLOCK_N=block_n, BLOCK_K=32, APART=apart, PAIR=pair,
         num_warps=4, num_stages=3,
     )
     return output
