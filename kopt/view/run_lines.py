@@ -21,7 +21,8 @@ def run_lines(view: RunView) -> list[str]:
     lines = [f"{name:<{WIDTH}} {text}".rstrip() for name, text in _head(view)]
     if view.figures and view.best:
         model = view.best.trial.model if view.best.trial else ""
-        lines += final_lines(view.figures, model=model, files={}, rounds=view.rounds)
+        why = view.limits.shortfall if view.limits else ""
+        lines += final_lines(view.figures, model=model, files={}, rounds=view.rounds, shortfall=why)
     return lines + [f"{name:<{WIDTH}} {text}".rstrip() for name, text in _rows(view)]
 
 
