@@ -100,6 +100,13 @@ def test_what_keeps_the_best_kernel_far_from_the_roofline_is_told(tmp_path, monk
     assert shortfall(tmp_path / "near", monkeypatch, 0.31, launches, host_ops) == ""
 
 
+def test_where_the_references_own_work_explains_the_time_that_work_is_told(made, monkeypatch):
+    monkeypatch.setattr("kopt.run.final.ample_ms", lambda facts, device: 0.7)
+    told = "the reference's own arithmetic or its bytes take 0.7000 ms"
+    assert limits(made, roofline_share=0.11).shortfall == f"which would be 0.1100 ms: {told}"
+    assert limits(made, roofline_share=0.31).shortfall == ""
+
+
 def test_a_cause_that_is_the_share_in_other_words_is_told_only_where_nothing_else_is(made):
     found = limits(made)
     restated = found.diagnosis.directions[0].model_copy(

@@ -19,6 +19,7 @@ from kopt.run.stores import store_folder
 from kopt.store import Store
 
 if TYPE_CHECKING:
+    from kopt.model.problem import Problem
     from kopt.run.so_far import RunSoFar
     from kopt.view.kernel import KernelView
 
@@ -149,6 +150,23 @@ class Looker:
         name, sign, _ = word.rpartition(":")
         return opened(Path(name)) if sign else self.run
 
+    def problem_of(self, word: str) -> Problem | None:
+        """Return the problem of the kernel that a word names; None for one in a file whose problem is not known.
+
+        The problem of a file is the named one, else that of the run, of the run in whose folder the file lies, or of
+        the other kernel's run.
+
+        Raises:
+            ConfigError: the word names a run that does not exist.
+        """
+        run = self._run_of(word)
+        if not is_file(word):
+            return run.problem if run else None
+        if self.problem:
+            return problem_of(self.problem)
+        run = run or self.other
+        return run.problem if run else None
+
     def view(self, word: str) -> KernelView:
         """Look at a kernel: a file, `RUN:KERNEL`, or a kernel of the run.
 
@@ -167,17 +185,13 @@ class Looker:
         return view_of_trial(word, trial_named(kernel, run), run, store_of(run, None if sign else self.store))
 
     def view_of_file(self, file: Path) -> KernelView:
-        """Look at a kernel in a file; where its problem is known, build it.
-
-        The problem is the named one, else that of the run, of the run in whose folder the file lies, or of the other
-        kernel's run.
-        """
+        """Look at a kernel in a file; where its problem is known, build it."""
         from kopt.view.of_file import view_of_source, view_of_text
         from kopt.view.of_run import techniques_of
 
         source = kernel_text(file)
         run = self._run_of(str(file)) or self.other
-        problem = problem_of(self.problem) if self.problem else run.problem if run else None
+        problem = self.problem_of(str(file))
         if problem is None:
             return view_of_text(str(file), source)
         config = run.config if run else DEFAULTS
