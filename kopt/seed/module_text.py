@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Any  # leaves of an output, and a module of TorchInductor's
 
@@ -17,9 +17,9 @@ from kopt.seed.helpers import helper_texts
 from kopt.seed.host_text import HostText
 
 TEMPLATES = {
-    "convolution": "convolution", "convolution_transpose": "convolution_transpose", "max_pool": "pooling",
-    "average_pool": "pooling", "attention": "attention", "product": "product",
-    "top_k": "top_k", "sort": "sort",
+    "convolution": "convolution", "depthwise_convolution": "depthwise_convolution",
+    "convolution_transpose": "convolution_transpose", "max_pool": "pooling", "average_pool": "pooling",
+    "attention": "attention", "product": "product", "top_k": "top_k", "sort": "sort",
 }  # fmt: skip
 """Module of `kopt.seed.templates` by the name of an operator."""
 
@@ -51,16 +51,34 @@ def _and_templates(templates: Sequence[str]) -> str:
 
 
 def _templates(names: Sequence[str]) -> list[str]:
-    """Return the definitions of templates' modules, each module once."""
+    """Return the definitions of templates' modules, each module once, without those that these functions do not use."""
     texts = []
     for name in dict.fromkeys(TEMPLATES[name] for name in names):
         source = inspect.getsource(import_module(f"kopt.seed.templates.{name}"))
-        body = [node for node in ast.parse(source).body if not isinstance(node, ast.Import | ast.ImportFrom)]
-        texts += [
-            ast.get_source_segment(source, node) or "" for node in body[1:] if not isinstance(node, ast.FunctionDef)
-        ]
-        texts += [_function(source, node) for node in body[1:] if isinstance(node, ast.FunctionDef)]
+        body = [node for node in ast.parse(source).body[1:] if not isinstance(node, ast.Import | ast.ImportFrom)]
+        used = _used(body, names)
+        texts += [ast.get_source_segment(source, node) or "" for node in used if not isinstance(node, ast.FunctionDef)]
+        texts += [_function(source, node) for node in used if isinstance(node, ast.FunctionDef)]
     return texts
+
+
+def _used(body: Sequence[ast.stmt], names: Iterable[str]) -> list[ast.stmt]:
+    """Return the definitions of these names, and all that these need, in their order."""
+    defined = {name: node for node in body for name in _defined(node)}
+    reads = {
+        name: {one.id for one in ast.walk(node) if isinstance(one, ast.Name)} & defined.keys()
+        for name, node in defined.items()
+    }
+    wanted = set(names) & defined.keys()
+    while more := set().union(*(reads[name] for name in wanted)) - wanted:
+        wanted |= more
+    return [node for node in body if wanted.intersection(_defined(node))]
+
+
+def _defined(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.FunctionDef):
+        return [node.name]
+    return [target.id for target in getattr(node, "targets", []) if isinstance(target, ast.Name)]
 
 
 def _function(source: str, node: ast.FunctionDef) -> str:

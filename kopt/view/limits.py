@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from kopt.errors import KoptError, StoreError
-from kopt.jobs.recorded import told_build
 from kopt.model.build import Built
 from kopt.model.diagnosis import Diagnosis, Profile
 from kopt.model.outcome import BEST
@@ -16,6 +15,7 @@ from kopt.neutral import one_line
 from kopt.report.numbers import milliseconds
 from kopt.report.record import FinalFigures, Limits
 from kopt.roofline import LATENCY_SHARE
+from kopt.run.best import build_of_best
 from kopt.run.final import final_figures
 from kopt.run.so_far import RunSoFar
 from kopt.run.value import Run
@@ -81,7 +81,7 @@ def _reasons(run: Run, limits: Limits, store: Store) -> Iterator[str]:
         return
     parts = ""
     with suppress(KoptError):
-        parts = _parts(_build_of_best(run, store), limits.profile.workload)
+        parts = _parts(build_of_best(run, store), limits.profile.workload)
     if parts:
         yield f"a call is {parts}"
     first = limits.diagnosis.directions[0]
@@ -102,17 +102,6 @@ def _parts(build: Built | None, workload: str) -> str:
     return " and ".join(filter(None, (", ".join(named[:-1]), named[-1])))
 
 
-def _build_of_best(run: Run, store: Store) -> Built | None:
-    """Return the build of the best kernel; None where no table names it.
-
-    Raises:
-        StoreError: the store no longer has it.
-    """
-    rows = (row for round in run.rounds for row in round.tables.builds if row.kernel == run.best.kernel and row.build)
-    row = next(rows, None)
-    return told_build(row.build, store) if row else None
-
-
 def _limits(run: Run, so_far: RunSoFar, store: Store, known: tuple[Profile, Diagnosis] | None) -> Limits:
     if known:
         return Limits(profile=known[0], diagnosis=known[1], as_parent=True)
@@ -128,7 +117,7 @@ def _limits(run: Run, so_far: RunSoFar, store: Store, known: tuple[Profile, Diag
 
 
 def _by_rules(run: Run, store: Store) -> Limits:
-    best, build = run.best, _build_of_best(run, store)
+    best, build = run.best, build_of_best(run, store)
     if build is None:
         return Limits(note=f"{NO_PARENT}, and its build is not on record")
     timing = run.outcome.finals.timings[BEST] if run.outcome else estimate_of(build, run.facts, run.device, store)

@@ -118,7 +118,7 @@ def view_of_trial(label: str, trial: Trial, run: RunSoFar, store: Store, *, evid
         label=label,
         name=trial.name,
         source=source,
-        facts=source_facts(source) if source else None,
+        facts=source_facts(source, build) if source else None,
         trial=trial,
         parent=parent.name if parent else "",
         contradicted=contradictions(trial.description, source, launches, before) if parent else (),
