@@ -90,7 +90,7 @@ def report_record(run: Run, store: Store, folder: Path, ask: Ask = no_exchange) 
         diagnoses=_diagnosed(run),
         agreed=tuple(run.models.agreed),
         lessons=tuple(run.models.lessons),
-        jobs=job_spans(folder, holds_gpus=settings.holds_gpus),
+        jobs=job_spans(folder, rounds=config.rounds, holds_gpus=settings.holds_gpus),
         roofs=_roofs(run),
     )
     kernels = details_of(opened_kernels(record), run, store, folder, ask)

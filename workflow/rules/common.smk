@@ -208,7 +208,7 @@ def keep_results():
         job.rule.name in ("problem", "finish") for job in workflow.dag.needrun_jobs()
     ):
         try:
-            KEPT.extend(filter(None, [keep(Path(RUN))]))
+            KEPT.extend(filter(None, [keep(Path(RUN), LAST)]))
         except KoptError as error:
             sys.exit(error_line(error))
 
