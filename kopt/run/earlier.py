@@ -24,9 +24,9 @@ from kopt.run.manifest import DERIVED, UNRECORDED, Manifest, configuration_of
 from kopt.run.started import WORKING
 
 BEST, FINAL, PROBLEM = "best_kernel.py", "final.json", "problem.json"
-RESULTS = (BEST, FINAL, "trials.parquet", "report.html", MANIFEST)
-"""Files that the last step of a search writes."""
-KEPT = (*RESULTS, PROBLEM)
+RESULTS = (BEST, FINAL, "trials.parquet", MANIFEST)
+"""Files by which the results of one search are known; its report says besides when its jobs worked."""
+KEPT = (*RESULTS, "report.html", PROBLEM)
 """Files of a finished search that are kept."""
 READ = ("facts.json", "device.json", "models.json", "baseline.json", "outcome.json", LEDGER)
 """Further files of a finished search from which it is read (`kopt.run.load`), beside the folders of its rounds."""

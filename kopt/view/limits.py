@@ -23,6 +23,7 @@ from kopt.search.bottlenecks import LAUNCH_MS
 from kopt.search.diagnose import build_of, diagnose, launch_count, static_profile, timed_host_ops
 from kopt.store import Store
 from kopt.view.kernel import estimate_of, instruction_counts
+from kopt.view.opened import profiles_of
 
 DIRECTIONS = 3
 """Directions that are told."""
@@ -33,6 +34,13 @@ MOST_CAUSE = 160
 PLURALS = {"launch": "launches", "copy": "copies", "fill": "fills"}
 
 NO_PARENT = "no later round began from it, so the search neither profiled nor diagnosed it"
+
+
+def limits_of_run(run: Run, so_far: RunSoFar, store: Store) -> Limits:
+    """Tell what limits the best kernel, with the profile and the diagnosis that it has as a parent, if it was one."""
+    profile = profiles_of(run, so_far.folder).get(run.best.kernel)
+    made = [one for round in run.rounds for one in round.diagnoses if one.kernel == run.best.kernel]
+    return limits_of_best(run, so_far, store, (profile, made[-1]) if profile and made else None)
 
 
 def limits_of_best(run: Run, so_far: RunSoFar, store: Store, known: tuple[Profile, Diagnosis] | None) -> Limits:

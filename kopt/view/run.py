@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from kopt.model.base import Value
-from kopt.model.diagnosis import Diagnosis, Profile
 from kopt.model.trial import RoundSummary
 from kopt.report.lineage import chain
 from kopt.report.outcomes import failures
@@ -13,12 +12,10 @@ from kopt.report.tables import faster_in, unsure_between
 from kopt.run.final import final_figures
 from kopt.run.so_far import RunSoFar
 from kopt.run.status import status_of
-from kopt.run.value import Run
 from kopt.store import Store
 from kopt.view.kernel import KernelView
-from kopt.view.limits import limits_of_best
+from kopt.view.limits import limits_of_run
 from kopt.view.of_run import trial_named, view_of_trial
-from kopt.view.opened import profiles_of
 
 
 class LineageStep(Value):
@@ -80,7 +77,7 @@ def view_of_run(run: RunSoFar, store: Store) -> RunView:
     return RunView(
         status=status_of(run),
         figures=final_figures(complete) if complete else None,
-        limits=limits_of_best(complete, run, store, _as_parent(complete, run)) if complete else None,
+        limits=limits_of_run(complete, run, store) if complete else None,
         best=view_of_trial("best", best, run, store) if best else None,
         lineage=_lineage(run, best.name) if best else (),
         rounds=summaries,
@@ -93,13 +90,6 @@ def view_of_run(run: RunSoFar, store: Store) -> RunView:
             for one in failures(run.trials)
         ),
     )  # fmt: skip
-
-
-def _as_parent(run: Run, so_far: RunSoFar) -> tuple[Profile, Diagnosis] | None:
-    """Find profile and diagnosis of the best kernel as a parent; None where it was none."""
-    profile = profiles_of(run, so_far.folder).get(run.best.kernel)
-    made = [one for round in run.rounds for one in round.diagnoses if one.kernel == run.best.kernel]
-    return (profile, made[-1]) if profile and made else None
 
 
 def _lineage(run: RunSoFar, name: str) -> tuple[LineageStep, ...]:

@@ -152,6 +152,12 @@ def test_what_an_earlier_start_kept_is_never_removed(tmp_path):
     assert folders(tmp_path) == ["earlier_1"]
 
 
+def test_results_whose_report_alone_was_written_anew_are_held_already(tmp_path):
+    kept = keep(end(tmp_path))
+    (tmp_path / "report.html").write_text("other times of jobs")
+    assert keep(tmp_path) == Kept(kept.folder, made=False)
+
+
 def test_a_folder_in_which_somebody_put_a_file_is_not_removed(tmp_path):
     kept = keep(end(tmp_path))
     (kept.folder / "notes.txt").touch()

@@ -11,6 +11,7 @@ from kopt.run.so_far import read_so_far
 from kopt.view.kernel import WorkloadTime, source_facts
 from kopt.view.kernel_lines import kernel_lines
 from kopt.view.of_run import trial_named, view_of_trial
+from kopt.view.result import result_lines
 from kopt.view.run import view_of_run
 from kopt.view.run_lines import run_lines
 from tests.device.small import SOURCE
@@ -184,3 +185,12 @@ def test_what_slows_a_kernel_down_stands_on_lines_of_its_own_and_a_run_tells_the
     ]  # fmt: skip
     assert "cause" not in lines[at]
     assert [line.strip() for line in kernel_lines(best) if "cause" in line] == list(causes)
+
+
+def test_the_last_lines_of_a_run_are_said_again_once_it_has_ended(made):
+    assert result_lines(made.folder, made.store.root) == []
+    finish(made)
+    lines = result_lines(made.folder, made.store.root)
+    assert any(line.startswith("best kernel    r1a0s0 (kopt-rewrite)") for line in lines)
+    assert lines[-2:] == [f"kernel         {made.folder}/best_kernel.py", f"report         {made.folder}/report.html"]
+    assert any(line.startswith("speedup        7.13x seed estimated") for line in lines)

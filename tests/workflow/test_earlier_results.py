@@ -10,6 +10,11 @@ from kopt.run.load import load_run
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("dag")]
 
 
+def but_the_report(texts):
+    """Leave out the report, which says when jobs worked."""
+    return {name: text for name, text in texts.items() if name != "report.html"}
+
+
 @pytest.fixture(scope="module")
 def ended(finished, new_project, tmp_path_factory):
     """A copy of a project with a search that has ended."""
@@ -39,7 +44,7 @@ def test_results_are_kept_before_a_start_with_other_settings_replaces_them_and_a
 
     again = ended.succeeds(*ended.DRY)
     assert "differs in rounds (1 -> 2): its results are kept in results/t/earlier_2" in again
-    assert texts(ended.file("")) == before
+    assert but_the_report(texts(ended.file(""))) == but_the_report(before)
     assert "holds a finished search" not in ended.succeeds(*ended.DRY)
 
 
