@@ -60,7 +60,7 @@ def run(
     """Write a run's best kernel as a module, an operator or a solution.
 
     The file is PROBLEM_FORM.py by default, and is written whole or not at all.  A file that is there is replaced with
-    --force alone.
+    --force alone.  A search that a later start of the run has replaced is RUN/earlier_1.
 
     Print for which dtypes, dimensions, sizes and strides the kernel runs, and what happens for others; modules and
     operators say the same in their head, and check their kernel as a script: python FILE, also without a GPU.
