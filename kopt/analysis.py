@@ -210,7 +210,8 @@ class FinishedRun:
 
     @cached_property
     def _jobs(self) -> Sequence[JobSpan]:
-        return job_spans(self.folder, holds_gpus=RunSettings(self.value.config).holds_gpus)
+        config = self.value.config
+        return job_spans(self.folder, rounds=config.rounds, holds_gpus=RunSettings(config).holds_gpus)
 
     @cached_property
     def _progress(self) -> list[rows.Row]:

@@ -81,6 +81,12 @@ def nearest(name: str, known: Iterable[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else ""
 
 
+def nearest_and(name: str, known: Iterable[str], more: str) -> str:
+    """Return the hint of `nearest`, then more words: `; did you mean ...? presets are ...`, or `; presets are ...`."""
+    hint = nearest(name, known)
+    return f"{hint} {more}" if hint else f"; {more}"
+
+
 REMEDIES = {
     errno.ENOSPC: "free some space there",
     errno.EFBIG: "raise the limit of file sizes (ulimit -f)",

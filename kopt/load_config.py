@@ -13,7 +13,7 @@ from pydantic_core import ErrorDetails
 
 from kopt import safe_yaml
 from kopt.config import Config
-from kopt.errors import ConfigError, fault_in_words, nearest
+from kopt.errors import ConfigError, fault_in_words, nearest, nearest_and
 from kopt.model.device import DataSheet, Device
 from kopt.model.problem import Dtype
 from kopt.model.proposers import EMBEDDED
@@ -136,7 +136,7 @@ def load_device(name: str, root: Path) -> Device:
     devices = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in devices:
         known = f"known are {', '.join(devices)}, or the path of a file of your own (docs/devices.md)"
-        raise ConfigError(f"device: unknown {name!r}{nearest(name, devices)}; {known}")
+        raise ConfigError(f"device: unknown {name!r}{nearest_and(name, devices, known)}")
     return read_device(folder / f"{name}.yaml")
 
 
@@ -191,7 +191,8 @@ def _preset_file(name: str, root: Path) -> Path:
     folder = root / "config" / "presets"
     presets = sorted(path.stem for path in folder.glob("*.yaml"))
     if name not in presets:
-        raise ConfigError(f"unknown preset {name!r}{nearest(name, presets)}; presets are {', '.join(presets)}")
+        known = f"presets are {', '.join(presets)}"
+        raise ConfigError(f"unknown preset {name!r}{nearest_and(name, presets, known)}")
     return folder / f"{name}.yaml"
 
 

@@ -95,7 +95,8 @@ def floor_bound(facts: WorkloadFacts, device: Device, dtype: Dtype) -> Bound:
 def ample_ms(facts: ProblemFacts, device: Device) -> float:
     """Return the time to move every element of every tensor once, or to do the reference's arithmetic, ms.
 
-    The floor may be far below it, where a kernel need not read all rows of a table, or may compute less.
+    The floor may be far below it, where a kernel need not read all rows of a table, or may compute less.  Products in
+    float32 count at the rate of exact ones: the floor's are of TF32, which a kernel may be too exact for.
 
     Returns:
         The weighted geometric mean over the main workloads, of the longer time of each; 0 where one is unknown.
@@ -105,11 +106,15 @@ def ample_ms(facts: ProblemFacts, device: Device) -> float:
         return 0.0
     times = [
         max((one.input_bytes + one.output_bytes) / (device.copy_gb_s * STREAM_HEADROOM) / 1e6,
-            reference_compute_ms(one, device, facts.dtype), 1e-6)
+            reference_compute_ms(one, device, facts.dtype), _exact_products_ms(one, device, facts.dtype), 1e-6)
         for one in known
     ]  # fmt: skip
     weights = [one.weight for one in known]
     return math.exp(sum(weight * math.log(ms) for weight, ms in zip(weights, times, strict=True)) / sum(weights))
+
+
+def _exact_products_ms(facts: WorkloadFacts, device: Device, dtype: Dtype) -> float:
+    return facts.matmul_flops / device.vector_tflop_s / 1e9 if dtype == Dtype.FLOAT32 else 0.0
 
 
 def bound(facts: WorkloadFacts, device: Device, dtype: Dtype, ms: float | None = None) -> Bound:

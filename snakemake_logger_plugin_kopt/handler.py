@@ -15,6 +15,7 @@ from snakemake_logger_plugin_kopt.caches import caches_elsewhere
 from snakemake_logger_plugin_kopt.ending import JobFault, Seen, ending
 from snakemake_logger_plugin_kopt.live import LiveLine, begun
 from snakemake_logger_plugin_kopt.plan import plan
+from snakemake_logger_plugin_kopt.result import told
 
 STOPPED = "Terminating processes on user request"
 NOTHING = "Nothing to be done"
@@ -136,7 +137,9 @@ class LogHandler(LogHandlerBase):
             self._seen.stopped = True
         elif text.startswith(NOTHING):
             if self._full is None and not self.common_settings.dryrun:
-                self._say("kopt: nothing to do: every file of the run is up to date")
+                lines = told()
+                end = "; its result:" if lines else ""
+                self._say("\n".join([f"kopt: nothing to do: every file of the run is up to date{end}", *lines]))
             self._planned = self.common_settings.dryrun
         elif level >= logging.ERROR:
             self._seen.others.append(text)

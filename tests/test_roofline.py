@@ -49,6 +49,12 @@ def test_what_a_reference_moves_and_computes_is_no_floor_but_at_least_the_floor(
     assert ample_ms(whole.model_copy(update={"workloads": (workload, unknown)}), H100) == 0
 
 
+def test_exact_products_of_float32_are_ample_at_the_rate_of_arithmetic_without_tensor_cores():
+    whole = ProblemFacts(dtype=Dtype.FLOAT32, workloads=(MATMUL,))
+    assert ample_ms(whole, H100) == pytest.approx(2 * 8192**3 / H100.vector_tflop_s / 1e9)
+    assert ample_ms(whole.model_copy(update={"dtype": Dtype.BFLOAT16}), H100) < ample_ms(whole, H100) / 10
+
+
 def test_no_measured_kernel_undercuts_the_floor():
     """Fastest known on an H100: matvec 1.3968 ms, an 8192 cube at 798 TFLOP/s."""
     assert floor_ms(MATVEC, H100, Dtype.BFLOAT16) < 1.3968

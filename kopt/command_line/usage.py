@@ -25,7 +25,8 @@ def usage_fault(error: TyperException, command: str) -> str:
     else:
         message = error.format_message().replace("Value error, ", "").strip().removesuffix(".")
     program = f"{PROGRAM} {command}".rstrip()
-    return f"{message[:1].lower()}{message[1:]}; {program} --help says more"
+    more = " " if message.endswith("?") else "; "
+    return f"{message[:1].lower()}{message[1:]}{more}{program} --help says more"
 
 
 def _remedy(option: str, error: TyperException) -> str:

@@ -33,7 +33,10 @@ def run(
 ) -> int:
     """Compare two kernels: source, launches, registers, PTX instructions, techniques, times.
 
-    JSON: `before` and `after` as of kopt show, `diff`, `launches`, `instructions`, `added`, `removed`, `times`.
+    Of kernels of two problems that is said first, and only sources and techniques are compared.
+
+    JSON: `before` and `after` as of kopt show, `apart` (empty for one problem), `diff`, `launches`, `instructions`,
+    `added`, `removed`, `times`.
 
     Examples:
         kopt diff seed best --run demo
@@ -42,13 +45,18 @@ def run(
         kopt diff mine.py other.py --problem softmax
     """
     from kopt.view.compare import difference
-    from kopt.view.difference_lines import difference_lines
+    from kopt.view.difference_lines import apart_line, difference_lines
 
     with looker(opened(run) if run else None, store, problem) as look:
-        found = difference(look.compared_with(after).view(before), look.compared_with(before).view(after))
+        lookers = (look.compared_with(after), before), (look.compared_with(before), after)
+        first, second = (one.view(word) for one, word in lookers)
+        problem_before, problem_after = (one.problem_of(word) for one, word in lookers)
+    found = difference(first, second, (problem_before, problem_after))
     if json:
         print_answer(found, [], as_json=True)
         return 0
+    if line := apart_line(found):
+        print(f"{line}\n", flush=True)
     if found.diff:
         print_code(found.diff, "diff")
         print()

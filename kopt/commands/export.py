@@ -22,7 +22,7 @@ from kopt.commands.parts.arguments import (
 )
 from kopt.commands.parts.looked_at import RunName, run_or_folder, store_used
 from kopt.commands.parts.output import print_answer
-from kopt.errors import ConfigError, ProblemError, nearest
+from kopt.errors import ConfigError, ProblemError, nearest_and
 
 if TYPE_CHECKING:
     from kopt.winner.simplified import SimplifiedKernel
@@ -60,7 +60,7 @@ def run(
     """Write a run's best kernel as a module, an operator or a solution.
 
     The file is PROBLEM_FORM.py by default, and is written whole or not at all.  A file that is there is replaced with
-    --force alone.
+    --force alone.  A search that a later start of the run has replaced is RUN/earlier_1.
 
     Print for which dtypes, dimensions, sizes and strides the kernel runs, and what happens for others; modules and
     operators say the same in their head, and check their kernel as a script: python FILE, also without a GPU.
@@ -82,9 +82,8 @@ def run(
     from kopt.winner.winner import winner_of
 
     if form not in export_forms():
-        raise ConfigError(
-            f"--as {form}: there is no such form{nearest(form, export_forms())}; forms are {', '.join(export_forms())}"
-        )
+        known = f"forms are {', '.join(export_forms())}"
+        raise ConfigError(f"--as {form}: there is no such form{nearest_and(form, export_forms(), known)}")
     check_output(output, force=force)
     folder = run_or_folder(run)
     simplified = judged(kernel, folder) if kernel is not None else None

@@ -132,11 +132,12 @@ def command(search: Search, environment: Mapping[str, str]) -> list[str]:
             f"{search.problem}: a function becomes a problem by `kopt new NAME --from {search.problem} --inputs ...`, "
             "which `kopt run NAME` takes"
         )
-    found = folder.find(search.problem, ROOT / Config().problems)
+    own, rest = _parted(search.words)
+    given = _given(own)
+    found = folder.find(search.problem, ROOT / settings_of(None, _configfile(rest), own).problems)
     folder.check_file(found)
     found = found.resolve()
-    own, rest = _parted(search.words)
-    settings = {"problem": found.name, "preset": search.preset} | _given(own)
+    settings = {"problem": found.name, "preset": search.preset} | given
     if found.parent != (ROOT / Config().problems).resolve():
         settings["problems"] = str(found.parent)
     if search.name:

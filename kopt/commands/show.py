@@ -48,8 +48,11 @@ def run(
     A run: its best kernel, how it came about, times, what was verified, rounds, failures.  A kernel: source, parents,
     techniques, verdict, launches, registers, time, and the prompt and reply that it came from.
 
-    JSON: of a run `status` as of kopt status, `figures` as in final.json, `best`, `lineage`, `rounds`, `failures`; of a
-    kernel `source`, `facts`, `trial`, `launches`, `instructions`, `techniques`, `verdict`, `times`, ... and `asked`.
+    A search that a later start of the run has replaced is RUN/earlier_1.
+
+    JSON: of a run `status` as of kopt status, `figures` as in final.json, `limits`, `best`, `lineage`, `rounds`,
+    `failures`; of a kernel `source`, `facts`, `trial`, `launches`, `instructions`, `techniques`, `verdict`, `times`,
+    ... and `asked`.
 
     Examples:
         kopt show demo

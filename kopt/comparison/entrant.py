@@ -108,7 +108,7 @@ def finished_below(folder: Path) -> tuple[list[Path], list[Path]]:
 def _entrant(folder: Path, run: Run, label: str) -> Entrant:
     settings, manifest, record = RunSettings(run.config), read_value(folder / MANIFEST, Manifest), started(folder)
     store = store_folder(folder, run.config, record)
-    jobs = job_spans(folder, holds_gpus=settings.holds_gpus)
+    jobs = job_spans(folder, rounds=run.config.rounds, holds_gpus=settings.holds_gpus)
     held = [job for job in judging(jobs) if job.gpu]
     points, slots = [], 0
     for row, trial in zip(

@@ -14,6 +14,7 @@ from kopt.comparison.budget import OVER, Over, best_at, budget, curve_places, sp
 from kopt.comparison.comparable import refuse, warnings
 from kopt.comparison.entrant import Entrant, Kind
 from kopt.model.base import Value
+from kopt.report.numbers import is_within_error
 from kopt.search.stopping import NOISE
 from kopt.statistics import Interval, mean_interval, median_interval
 
@@ -21,7 +22,14 @@ FEWEST = 6
 """Fewest pairs with which a difference is called one: five fall to one side by chance in one case of sixteen."""
 
 
-Answer = Literal["faster", "slower", "no difference seen", "too few pairs to say"]
+Answer = Literal[
+    "faster",
+    "slower",
+    "faster, within the error of estimates",
+    "slower, within the error of estimates",
+    "no difference seen",
+    "too few pairs to say",
+]
 
 
 class Spread(Value):
@@ -66,7 +74,9 @@ class Duel(Value):
     ratio: Spread
     """Geometric mean over the pairs of the best time of `label` over that of `other`: below 1 `label` is faster."""
     answer: Answer
-    """Whether `label` is faster or slower than `other`: only if the interval of `ratio` does not contain 1."""
+    """Whether `label` is faster or slower than `other`: only if the interval of `ratio` does not contain 1, and a ratio
+    of measured times differs from 1 by more than their noise.  Of a ratio of estimates that is nearer to 1 than their
+    error it says that: on a GPU the order may be the other one."""
 
 
 class CurvePoint(Value):
@@ -174,7 +184,7 @@ def _standings(entrants: Sequence[Entrant], over: Over) -> list[Standing]:
 
 def _duels(entrants: Sequence[Entrant], over: Over) -> list[Duel]:
     places = {(one.label, one.problem, one.seed): one for one in entrants}
-    noise = NOISE if entrants[0].kind == "measured" else 0.0
+    kind = entrants[0].kind
     found = []
     for label, other in combinations(sorted({one.label for one in entrants}), 2):
         strata: list[list[float]] = []
@@ -188,13 +198,13 @@ def _duels(entrants: Sequence[Entrant], over: Over) -> list[Duel]:
             if pairs:
                 strata.append([log(best_at(one, over, most) / best_at(two, over, most)) for one, two in pairs])
         if strata:
-            found.append(_duel(over, label, other, strata, noise))
+            found.append(_duel(over, label, other, strata, kind))
     return found
 
 
-def _duel(over: Over, label: str, other: str, strata: Sequence[Sequence[float]], noise: float) -> Duel:
+def _duel(over: Over, label: str, other: str, strata: Sequence[Sequence[float]], kind: Kind) -> Duel:
     """Count the wins among the logarithms of the ratios of best times, by problem."""
-    edge = log(1.0 + noise)
+    edge = log(1.0 + NOISE) if kind == "measured" else 0.0
     scores = [[1.0 if one < -edge else 0.0 if one > edge else 0.5 for one in own] for own in strata]
     flat = [score for own in scores for score in own]
     interval = mean_interval(strata)
@@ -202,8 +212,12 @@ def _duel(over: Over, label: str, other: str, strata: Sequence[Sequence[float]],
     answer: Answer = "no difference seen"
     if len(flat) < FEWEST:
         answer = "too few pairs to say"
-    elif 1.0 not in ratio:
-        answer = "faster" if ratio.high < 1 else "slower"
+    elif 1.0 not in ratio and abs(log(ratio.middle)) > edge:
+        near = kind == "estimated" and is_within_error(ratio.middle)
+        if ratio.high < 1:
+            answer = "faster, within the error of estimates" if near else "faster"
+        else:
+            answer = "slower, within the error of estimates" if near else "slower"
     return Duel(
         over=over, label=label, other=other, pairs=len(flat), problems=len(strata), wins=flat.count(1.0),
         ties=flat.count(0.5), losses=flat.count(0.0), win_rate=_spread(mean_interval(scores), len(flat)),

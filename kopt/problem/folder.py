@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from kopt.discovery import modules_of
-from kopt.errors import ProblemError, nearest
+from kopt.errors import ProblemError, nearest_and
 from kopt.model.problem import Problem
 from kopt.problem.format import Format
 from kopt.problem.unread import why_unread
@@ -36,7 +36,7 @@ def find(word: str, shipped: Path) -> Path:
         shipped: the folder of the shipped problems, which error messages list.
 
     Raises:
-        ProblemError: the path leads to no problem; the message names shipped problems only, not the path's neighbours.
+        ProblemError: the word leads to no problem; the message names shipped problems only, not the path's neighbours.
             A file that is there and holds no problem is returned: `load` says what is wrong with it.
     """
     path = Path(word)
@@ -48,8 +48,11 @@ def find(word: str, shipped: Path) -> Path:
         if path.suffix in ENDINGS:
             raise ProblemError(f"there is no file {word!r}{_listed(path.stem, shipped)}")
     if word and "/" not in word and word not in (".", ".."):
-        own = not _is_folder(shipped / word) and _is_folder(path) and _holds_problem(path)
-        return path if own else shipped / word
+        if _is_folder(shipped / word) or _is_file(shipped / word):
+            return shipped / word
+        if _is_folder(path) and _holds_problem(path):
+            return path
+        raise _unknown(shipped / word)
     if not word or not _is_folder(path):
         raise ProblemError(
             f"{word!r} is not a folder: name a problem or its folder{_listed(path.name, shipped, path.parent)}"
@@ -68,9 +71,13 @@ def load(folder: Path) -> Problem:
         ProblemError: one line that says what is wrong and where; for a missing folder, with the nearest name.
     """
     if not _is_folder(folder) and not _is_file(folder):
-        raise ProblemError(f"unknown problem {folder.name!r}{_listed(folder.name, folder.parent)}")
+        raise _unknown(folder)
     check_file(folder)
     return format_of(folder).read(folder)
+
+
+def _unknown(place: Path) -> ProblemError:
+    return ProblemError(f"unknown problem {place.name!r}{_listed(place.name, place.parent)}")
 
 
 def check_file(path: Path) -> None:
@@ -116,9 +123,8 @@ def _listed(name: str, folder: Path, beside: Path = Path()) -> str:
     """
     problems = [name for name in names(folder) if any(format.matches(folder / name) for format in formats())]
     own = [path.name for path in _listing(beside) if path.name != name and (path.suffix == ".py" or _is_folder(path))]
-    hint = nearest(name, [*problems, *own])
-    more = " " if hint else "; "  # a hint ends with a question mark
-    return f"{hint}{more}problems are {', '.join(problems)}" if problems else f"{hint}{more}{folder} holds no problems"
+    known = f"problems are {', '.join(problems)}" if problems else f"{folder} holds no problems"
+    return nearest_and(name, [*problems, *own], known)
 
 
 def _listing(folder: Path) -> list[Path]:

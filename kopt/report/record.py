@@ -38,6 +38,8 @@ class Limits(Value):
     """Whether the search made both, of a parent; else rules made them when the report was written."""
     note: str = ""
     """Why there is neither; empty otherwise."""
+    shortfall: str = ""
+    """Why the best kernel is far from the roofline, in words; empty where it is not far, or nothing says why."""
 
 
 class Baseline(Value):

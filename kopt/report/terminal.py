@@ -14,7 +14,12 @@ from kopt.report.sentences import unsure_gain
 
 
 def final_lines(
-    final: FinalFigures, *, model: str, files: Mapping[str, str], rounds: Sequence[RoundSummary] = ()
+    final: FinalFigures,
+    *,
+    model: str,
+    files: Mapping[str, str],
+    rounds: Sequence[RoundSummary] = (),
+    shortfall: str = "",
 ) -> list[str]:
     """Sum up a run for the terminal.
 
@@ -23,18 +28,20 @@ def final_lines(
         model: proposer of the best kernel.
         files: paths to list at the end, e.g. `{"kernel": "results/matvec/best_kernel.py"}`.
         rounds: summaries of all rounds; the first with a reason to stop ended the search.
+        shortfall: why the kernel is far from the roofline (`Limits.shortfall`); empty where it is not.
     """
     what = in_its_words(final.description, final.best_name)
     seed = time_text(final.seed_ms, final.estimated)
     slower = slower_text(final.best_ms, final.faster_baselines, final.estimated)
     far = far_text(final.best_ms, final.roofline_share, final.ample_ms)
     gain = unsure_gain(final)
+    why = f", {shortfall}" if shortfall else ""
     lines = [f"attention      the best kernel is {text}" for text in (slower, far) if text]
     lines += [
         f"best kernel    {final.best_name} ({one_line(model)}){what}",
         f"time           {time_text(final.best_ms, final.estimated)}{_interval(final)}, seed {seed}",
         f"speedup        {ratio(final.speedup)} seed{label(final.estimated)}{f', {gain}' if gain else ''}",
-        f"roofline       {percent(final.roofline_share)} of the speed of light{label(final.estimated)}",
+        f"roofline       {percent(final.roofline_share)} of the speed of light{label(final.estimated)}{why}",
     ]
     for row in final.against:
         interval = f"95 % interval {row.low:.3f} to {row.high:.3f}"

@@ -15,20 +15,22 @@ from kopt import locks
 from kopt.artifact import canonical_json, read_value
 from kopt.config import Config
 from kopt.errors import ConfigError, CorruptArtifact
+from kopt.jobs.asker import LEDGER
 from kopt.model.problem import Problem
 from kopt.report.numbers import time_text
 from kopt.report.record import FinalFigures
-from kopt.run.layout import MANIFEST
+from kopt.run.layout import EARLIER, MANIFEST, is_earlier
 from kopt.run.manifest import DERIVED, UNRECORDED, Manifest, configuration_of
 from kopt.run.started import WORKING
 
-EARLIER = "earlier_"
-"""Begin of the name of a folder, in a run's folder, with the results of a search that ended there; a number follows."""
 BEST, FINAL, PROBLEM = "best_kernel.py", "final.json", "problem.json"
-RESULTS = (BEST, FINAL, "trials.parquet", "report.html", MANIFEST)
-"""Files that the last step of a search writes."""
-KEPT = (*RESULTS, PROBLEM)
+RESULTS = (BEST, FINAL, "trials.parquet", MANIFEST)
+"""Files by which the results of one search are known; its report says besides when its jobs worked."""
+KEPT = (*RESULTS, "report.html", PROBLEM)
 """Files of a finished search that are kept."""
+READ = ("facts.json", "device.json", "models.json", "baseline.json", "outcome.json", LEDGER)
+"""Further files of a finished search from which it is read (`kopt.run.load`), beside the folders of its rounds."""
+LOGS = "logs"
 ELSEWHERE = ("run", "results", "store", "problems", "problem", "chunk_size", "workers_per_gpu", *DERIVED, *UNRECORDED)
 """Settings on which no result depends, and values that follow from others."""
 MOST_NAMED = 4
@@ -76,10 +78,15 @@ def replacing(run: Path, config: Config, problem: Problem) -> str:
     )
 
 
-def keep(run: Path) -> Kept | None:
-    """Copy the results of a finished search aside, whole or not at all, where no earlier start has done so.
+def keep(run: Path, rounds: int | None = None) -> Kept | None:
+    """Copy a finished search aside, whole or not at all, where no earlier start has done so.
 
-    Copies that a killed start left unfinished are removed where this process holds the run.
+    Of the rounds that the start does not have nothing stays in the run's folder.  Copies that a killed start left
+    unfinished are removed where this process holds the run.
+
+    Args:
+        run: the run's folder.
+        rounds: rounds that the start asks for, round 0 not counted; None: as many as there are.
 
     Returns:
         None where no search has ended.
@@ -92,23 +99,67 @@ def keep(run: Path) -> Kept | None:
             shutil.rmtree(left, ignore_errors=True)
     if finished_figures(run) is None:
         return None
-    if held := _folder_of(run):
-        return Kept(held, made=False)
+    held = _folder_of(run)
+    kept = Kept(held, made=False) if held else Kept(_copied(run), made=True)
+    if rounds is not None:
+        _leave_to(kept.folder, run, rounds)
+    return kept
+
+
+def _copied(run: Path) -> Path:
+    """Copy a finished search into a new folder."""
     folder = _next(run)
     try:
         with tempfile.TemporaryDirectory(prefix=f".{EARLIER}", dir=run) as scratch:
             whole = Path(scratch) / "whole"
             whole.mkdir()
-            for name in KEPT:
+            for name in (*KEPT, *READ):
                 with suppress(FileNotFoundError):
                     shutil.copy2(run / name, whole / name)
+            for number in _rounds(run):
+                shutil.copytree(run / f"round_{number}", whole / f"round_{number}")
             whole.rename(folder)
     except OSError as error:
-        raise ConfigError(
-            f"the results of {run} cannot be kept in {folder} before they are replaced ({error.strerror or error}): "
-            "make room, or name this run otherwise (run=NAME, kopt run --name NAME)"
-        ) from error
-    return Kept(folder, made=True)
+        raise _no_room(run, folder, error) from error
+    return folder
+
+
+def _leave_to(folder: Path, run: Path, rounds: int) -> None:
+    """Leave rounds that a start does not have, and their logs, to the folder of earlier results.
+
+    A round that differs from the one that the folder has is of a search that did not end, and stays.
+    """
+    try:
+        for number in (number for number in _rounds(run) if number > rounds):
+            name = f"round_{number}"
+            if _same_files(run / name, folder / name):
+                shutil.rmtree(run / name)
+            elif not (folder / name).exists():
+                (run / name).rename(folder / name)
+            if (run / LOGS / name).is_dir() and not (run / name).exists() and not (folder / LOGS / name).exists():
+                (folder / LOGS).mkdir(exist_ok=True)
+                (run / LOGS / name).rename(folder / LOGS / name)
+    except OSError as error:
+        raise _no_room(run, folder, error) from error
+
+
+def _no_room(run: Path, folder: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"the results of {run} cannot be kept in {folder} before they are replaced ({error.strerror or error}): "
+        "make room, or name this run otherwise (run=NAME, kopt run --name NAME)"
+    )
+
+
+def _rounds(folder: Path) -> list[int]:
+    """Return the numbers of the rounds of which a folder has files, in order."""
+    names = (path.name.removeprefix("round_") for path in folder.glob("round_*") if path.is_dir())
+    return sorted(int(name) for name in names if name.isdecimal())
+
+
+def _same_files(one: Path, other: Path) -> bool:
+    """Return whether two folders hold files of the same names and bytes."""
+    files = [{path.relative_to(root) for path in root.rglob("*") if path.is_file()} for root in (one, other)]
+    return files[0] == files[1] and all(_same(one, other, (str(name),)) for name in files[0])
 
 
 def after(run: Path, kept: Kept) -> str:
@@ -201,12 +252,13 @@ def _content(path: Path) -> bytes | None:
 
 def _holds_nothing_else(folder: Path) -> bool:
     """Return whether a folder of earlier results has no file that somebody put there."""
-    return {path.name for path in folder.iterdir()} <= set(KEPT)
+    own = {*KEPT, *READ, LOGS, *(f"round_{number}" for number in _rounds(folder))}
+    return {path.name for path in folder.iterdir()} <= own
 
 
 def _folders(run: Path) -> list[Path]:
     """Return the folders of earlier results, in order of their numbers."""
-    found = [path for path in run.glob(f"{EARLIER}*") if path.name.removeprefix(EARLIER).isdecimal()]
+    found = [path for path in run.glob(f"{EARLIER}*") if is_earlier(path)]
     return sorted(found, key=lambda path: int(path.name.removeprefix(EARLIER)))
 
 

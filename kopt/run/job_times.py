@@ -26,17 +26,18 @@ ALSO_HOLDING = ("device",)
 """Rules whose jobs hold a GPU, where kernels are measured, beside those that judge."""
 
 
-def job_spans(folder: Path, *, holds_gpus: bool) -> tuple[JobSpan, ...]:
+def job_spans(folder: Path, *, rounds: int, holds_gpus: bool) -> tuple[JobSpan, ...]:
     """Return the last job of a run that made each of its files, in order of their begin; empty where none is recorded.
 
     Args:
         folder: the run's folder.
+        rounds: rounds of the run; records of later ones are of a longer search that ended here before.
         holds_gpus: whether jobs that judge and measure hold GPUs.
     """
     files: dict[tuple[object, ...], list[JobSpan]] = {}
     for path, record in _records(folder.resolve()):
         span = _span(path, record, holds_gpus)
-        if span is not None and span.rule != LAST:
+        if span is not None and span.rule != LAST and (span.round is None or span.round <= rounds):
             files.setdefault(_job(span, record), []).append(span)
     return tuple(sorted(map(_joined, files.values()), key=lambda span: (span.began, span.ended, span.rule)))
 

@@ -11,6 +11,8 @@ from kopt.run_settings import RunSettings
 
 MANIFEST = "manifest.json"
 """File that rule finish writes last of all steps."""
+EARLIER = "earlier_"
+"""Begin of the name of a folder, in a run's folder, that keeps a search that ended there; a number follows."""
 PHASES = {
     "problem": "reading the problem and the device",
     "baseline": "timing PyTorch's own ways",
@@ -41,6 +43,12 @@ class Step:
     round: int = 0
     """Steps after the last round have the number that follows it."""
     attempt: int = 0
+
+
+def is_earlier(folder: Path) -> bool:
+    """Return whether a folder keeps an earlier search of the run in whose folder it lies."""
+    name = folder.resolve().name
+    return name.startswith(EARLIER) and name.removeprefix(EARLIER).isdecimal()
 
 
 def round_folders(folder: Path, settings: RunSettings) -> list[Path]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from kopt.config import Config
-from kopt.run.started import Started
+from kopt.run.layout import is_earlier
+from kopt.run.started import Started, started
 
 
 def store_folder(folder: Path, config: Config, record: Started | None) -> Path | None:
@@ -15,7 +16,7 @@ def store_folder(folder: Path, config: Config, record: Started | None) -> Path |
     the run; at last from here.
 
     Args:
-        folder: the run's folder.
+        folder: the run's folder, or one in it that keeps an earlier search.
         config: the run's settings.
         record: how the run was started, if that is known.
 
@@ -23,6 +24,9 @@ def store_folder(folder: Path, config: Config, record: Started | None) -> Path |
         None where there is no such folder.
     """
     named, place = Path(config.store), folder.resolve()
+    if is_earlier(place):
+        place = place.parent
+        record = record or started(place)
     beside, start = place.parent / named.name, Path(record.folder) if record else Path()
     stays = record is not None and (start / config.results / place.name).resolve() == place
     places = (start / named, beside, named) if stays or named.is_absolute() else (beside, start / named, named)

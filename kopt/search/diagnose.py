@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from kopt.model.build import Built, Launch, WorkloadBuild
+from kopt.model.build import Built, HostOp, Launch, WorkloadBuild
 from kopt.model.device import Device
 from kopt.model.diagnosis import Bound, Diagnosis, Direction, Profile
 from kopt.model.problem import ProblemFacts, WorkloadFacts
@@ -41,7 +41,7 @@ def static_profile(
     """
     name, ms = slowest(timing)
     workload = _facts_of(facts, name)
-    launch = main_launch(_build_of(build, name), build)
+    launch = main_launch(build_of(build, name), build)
     metrics: dict[str, float | None] = {
         "time_ms": ms,
         "achieved_gb_s": workload.bytes / ms / 1e6,
@@ -103,27 +103,38 @@ def main_launch(workload: WorkloadBuild, build: Built) -> Launch:
     return max(launches, key=lambda launch: (math.prod(launch.grid) * launch.num_warps, -launches.index(launch)))
 
 
+def launch_count(workload: WorkloadBuild) -> int:
+    """Count the launches of one call, an autotuner's trials once."""
+    tuned = {launch.kernel for launch in workload.launches if launch.trial}
+    return sum(not launch.trial for launch in workload.launches) + len(tuned)
+
+
+def timed_host_ops(workload: WorkloadBuild) -> tuple[HostOp, ...]:
+    """Return the host operations of one call that take time on the device: those that fill or copy memory."""
+    return tuple(op for op in workload.host_ops if op.kind in ("fill", "copy"))
+
+
+def build_of(build: Built, workload: str) -> WorkloadBuild:
+    """Return the trace of a workload; the first where it has none of this name."""
+    return next((each for each in build.workloads if each.workload == workload), build.workloads[0])
+
+
 def _case(profile: Profile, build: Built, techniques: frozenset[str], facts: ProblemFacts, device: Device) -> Case:
     workload = facts.workloads[0]
-    built = _build_of(build, workload.workload)
+    built = build_of(build, workload.workload)
     main = main_launch(built, build)
     memory, compute = memory_floor_ms(workload, device), reference_compute_ms(workload, device, facts.dtype)
-    tuned = {launch.kernel for launch in built.launches if launch.trial}
     return Case(
         profile=profile,
         launch=main,
-        launches=sum(not launch.trial for launch in built.launches) + len(tuned),
-        host_ops=tuple(op for op in built.host_ops if op.kind in ("fill", "copy")),
+        launches=launch_count(built),
+        host_ops=timed_host_ops(built),
         occupancy=occupancy(main, device),
         techniques=techniques,
         workload=workload,
         device=device,
         heavy=workload.matmul_flops > 0 and compute > 0.3 * memory,
     )
-
-
-def _build_of(build: Built, name: str) -> WorkloadBuild:
-    return next((each for each in build.workloads if each.workload == name), build.workloads[0])
 
 
 def _facts_of(facts: ProblemFacts, name: str) -> WorkloadFacts:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from kopt.discovery import module_names
-from kopt.errors import ConfigError, nearest
+from kopt.errors import ConfigError, nearest_and
 from kopt.search import strategies
 from kopt.search.strategy import Archive, Strategy
 
@@ -26,7 +26,8 @@ def load_strategy(name: str) -> Strategy[Archive]:
     """
     names = strategy_names()
     if name not in names:
-        raise ConfigError(f"strategy: unknown {name!r}{nearest(name, names)}; strategies are {', '.join(names)}")
+        known = f"strategies are {', '.join(names)}"
+        raise ConfigError(f"strategy: unknown {name!r}{nearest_and(name, names, known)}")
     strategy = import_module(f"{strategies.__name__}.{name}").STRATEGY
     assert isinstance(strategy, Strategy)
     return strategy

@@ -64,10 +64,10 @@ def clean_kernel(
     inner = [function for function in functions if function is not own]
     helpers = _Helpers()
     for function in functions:
-        helpers.visit(function)
         function.decorator_list = [ast.parse("triton.jit", mode="eval").body]
         function.body = _without(function.body)
         _drop_unused(function)
+        helpers.visit(function)
         for argument in function.args.args:
             if argument.annotation is not None:
                 argument.annotation = ast.parse("tl.constexpr", mode="eval").body

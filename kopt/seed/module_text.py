@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import import_module
 from typing import Any  # leaves of an output, and a module of TorchInductor's
 
@@ -18,9 +18,9 @@ from kopt.seed.helpers import helper_texts
 from kopt.seed.host_text import HostText
 
 TEMPLATES = {
-    "convolution": "convolution", "convolution_transpose": "convolution_transpose", "max_pool": "pooling",
-    "average_pool": "pooling", "attention": "attention", "product": "product",
-    "top_k": "top_k", "sort": "sort",
+    "convolution": "convolution", "depthwise_convolution": "depthwise_convolution",
+    "convolution_transpose": "convolution_transpose", "max_pool": "pooling", "average_pool": "pooling",
+    "attention": "attention", "product": "product", "top_k": "top_k", "sort": "sort",
 }  # fmt: skip
 """Module of `kopt.seed.templates` by the name of an operator."""
 
@@ -52,25 +52,48 @@ def _and_templates(templates: Sequence[str]) -> str:
 
 
 def _templates(names: Sequence[str]) -> list[str]:
-    """Return the definitions of templates' modules and of those that they import from, each module once."""
+    """Return the definitions of templates' modules and of those that they import from, each module once.
+
+    Left out is what the templates' functions do not use.
+    """
+    wanted: dict[str, set[str]] = {}
+    for name in names:
+        _want(f"{templates.__name__}.{TEMPLATES[name]}", {name}, wanted)
     texts = []
-    for source in dict.fromkeys(text for name in names for text in _sources(f"{templates.__name__}.{TEMPLATES[name]}")):
-        body = [node for node in ast.parse(source).body if not isinstance(node, ast.Import | ast.ImportFrom)]
-        texts += [
-            ast.get_source_segment(source, node) or "" for node in body[1:] if not isinstance(node, ast.FunctionDef)
-        ]
-        texts += [_function(source, node) for node in body[1:] if isinstance(node, ast.FunctionDef)]
+    for module, functions in wanted.items():
+        source = inspect.getsource(import_module(module))
+        body = [node for node in ast.parse(source).body[1:] if not isinstance(node, ast.Import | ast.ImportFrom)]
+        used = _used(body, functions)
+        texts += [ast.get_source_segment(source, node) or "" for node in used if not isinstance(node, ast.FunctionDef)]
+        texts += [_function(source, node) for node in used if isinstance(node, ast.FunctionDef)]
     return texts
 
 
-def _sources(module: str) -> list[str]:
-    """Return the texts of the templates' modules that a module imports from, then its own."""
-    source = inspect.getsource(import_module(module))
-    imported = [node.module or "" for node in ast.parse(source).body if isinstance(node, ast.ImportFrom)]
-    return [
-        *(text for name in imported if name.startswith(f"{templates.__name__}.") for text in _sources(name)),
-        source,
-    ]
+def _want(module: str, functions: Iterable[str], wanted: dict[str, set[str]]) -> None:
+    """Note what is wanted of a module, after what it imports from other modules of templates."""
+    for node in ast.parse(inspect.getsource(import_module(module))).body:
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith(f"{templates.__name__}."):
+            _want(str(node.module), {alias.name for alias in node.names}, wanted)
+    wanted.setdefault(module, set()).update(functions)
+
+
+def _used(body: Sequence[ast.stmt], names: Iterable[str]) -> list[ast.stmt]:
+    """Return the definitions of these names, and all that these need, in their order."""
+    defined = {name: node for node in body for name in _defined(node)}
+    reads = {
+        name: {one.id for one in ast.walk(node) if isinstance(one, ast.Name)} & defined.keys()
+        for name, node in defined.items()
+    }
+    wanted = set(names) & defined.keys()
+    while more := set().union(*(reads[name] for name in wanted)) - wanted:
+        wanted |= more
+    return [node for node in body if wanted.intersection(_defined(node))]
+
+
+def _defined(node: ast.stmt) -> list[str]:
+    if isinstance(node, ast.FunctionDef):
+        return [node.name]
+    return [target.id for target in getattr(node, "targets", []) if isinstance(target, ast.Name)]
 
 
 def _function(source: str, node: ast.FunctionDef) -> str:

@@ -37,6 +37,8 @@ Table = dict[Any, Callable[..., Any]]
 _SCHEMAS = {
     "convolution": "(Tensor x, Tensor weight, SymInt[] stride, SymInt[] padding, SymInt[] dilation, SymInt groups) "
     "-> Tensor",
+    "depthwise_convolution": "(Tensor x, Tensor weight, SymInt[] stride, SymInt[] padding, SymInt[] dilation) "
+    "-> Tensor",
     "convolution_transpose": "(Tensor x, Tensor weight, SymInt[] stride, SymInt[] padding, SymInt[] output_padding, "
     "SymInt[] dilation, SymInt groups) -> Tensor",
     "max_pool": "(Tensor x, SymInt[] kernel, SymInt[] stride, SymInt[] padding, SymInt[] dilation, bool ceil) "
@@ -185,10 +187,19 @@ def _convolution(
             x, weight, stride, padding, _all(output_padding, dimensions), dilation, groups
         )
     elif dimensions == 1 or any(d != 1 for d in dilation) or groups > 1 or _varies(weight) or _may_take_tf32(weight):
-        made = operators.convolution(x, weight, stride, padding, dilation, groups)
+        if _is_depthwise(weight, groups):
+            made = operators.depthwise_convolution(x, weight, stride, padding, dilation)
+        else:
+            made = operators.convolution(x, weight, stride, padding, dilation, groups)
     else:
         return NotImplemented
     return made if bias is None else made + bias.view(-1, *[1] * dimensions)
+
+
+def _is_depthwise(weight: torch.Tensor, groups: int) -> bool:
+    """Return whether each group has one input channel in every workload, and there may be several groups."""
+    single = isinstance(groups, int) and groups == 1
+    return isinstance(weight.shape[1], int) and weight.shape[1] == 1 and not single
 
 
 def _no_convolution_backward(*args: Any, **kwargs: Any) -> NoReturn:
@@ -313,6 +324,12 @@ def _fake_convolution(
     return x.new_empty([*x.shape[: -n - 1], weight.shape[0], *(_pooled(*values, False) for values in five)])
 
 
+def _fake_depthwise_convolution(
+    x: torch.Tensor, weight: torch.Tensor, stride: Sequence[int], padding: Sequence[int], dilation: Sequence[int]
+) -> torch.Tensor:
+    return _fake_convolution(x, weight, stride, padding, dilation, 1)
+
+
 def _fake_convolution_transpose(
     x: torch.Tensor, weight: torch.Tensor, stride: Sequence[int], padding: Sequence[int], output_padding: Sequence[int],
     dilation: Sequence[int], groups: int,
@@ -345,6 +362,7 @@ def _fake_sort(x: torch.Tensor, descending: bool) -> tuple[torch.Tensor, torch.T
 
 _FAKES: dict[str, Callable[..., Any]] = {
     "convolution": _fake_convolution,
+    "depthwise_convolution": _fake_depthwise_convolution,
     "convolution_transpose": _fake_convolution_transpose,
     "max_pool": _fake_max_pool,
     "average_pool": _fake_average_pool,

@@ -39,15 +39,18 @@ def write_exports(run: Run, store: Store, paths: Mapping[str, Path]) -> None:
         write(run, store, paths[name])
 
 
-def lines(run: Run, files: Mapping[str, str], store: Store) -> str:
+def lines(run: Run, files: Mapping[str, str], store: Store, shortfall: str = "") -> str:
     """Write the last lines of the run for the terminal: its best kernel, times and files.
 
     Args:
         run: the finished run.
         files: paths of the exports by name, listed at the end.
         store: holds the recording of a replayed run.
+        shortfall: why its best kernel is far from the roofline; empty where it is not.
     """
-    figures = final_lines(final_figures(run), model=run.best.model, files=files, rounds=run.summaries)
+    figures = final_lines(
+        final_figures(run), model=run.best.model, files=files, rounds=run.summaries, shortfall=shortfall
+    )
     settings = RunSettings(run.config)
     rows = [("note", f"{note} (judge {settings.backend})")] if (note := note_on(settings.backend)) else []
     if settings.replayed:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+import copy
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -32,6 +33,54 @@ class Source:
         number = getattr(node, "lineno", 1)
         text = self.lines[number - 1].strip() if 0 < number <= len(self.lines) else ""
         return f"source:{number}", text
+
+
+def without_dead_kernels(source: Source, launched: Collection[str]) -> Source:
+    """Return a source without the kernels that nothing launches, and without calls that would launch them.
+
+    Lines keep their numbers.
+    """
+    dead = dead_kernels(source.tree, launched)
+    if not dead:
+        return source
+    return Source(source.lines, _Living(dead).visit(copy.deepcopy(source.tree)))
+
+
+def dead_kernels(tree: ast.Module, launched: Collection[str] = ()) -> frozenset[str]:
+    """Name the jitted functions at a module's top level that never run.
+
+    Args:
+        tree: the module.
+        launched: names of the kernels that were seen to be launched.  Where there are none, or the module does not
+            define all of them, a kernel lives that anything but a dead kernel names; all do where nothing names one.
+    """
+    jitted = {node.name: node for node in tree.body if isinstance(node, Function) and _jitted(node)}
+    rest = [node for node in tree.body if node not in jitted.values()]
+    living = set(launched) if jitted.keys() >= set(launched) else set()
+    living = living or set().union(*map(_mentioned, rest)) & jitted.keys() or set(jitted)
+    while more := set().union(*(names(jitted[name]) for name in living)) & jitted.keys() - living:
+        living |= more
+    return frozenset(jitted.keys() - living)
+
+
+def _mentioned(node: ast.AST) -> set[str]:
+    """List the names that a node reads, and its strings, which may be names that are looked up."""
+    strings = (one.value for one in ast.walk(node) if isinstance(one, ast.Constant) and isinstance(one.value, str))
+    return names(node) | set(strings)
+
+
+class _Living(ast.NodeTransformer):
+    def __init__(self, dead: frozenset[str]) -> None:
+        self._dead = dead
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST | None:
+        return None if node.name in self._dead and _jitted(node) else self.generic_visit(node)
+
+    def visit_Expr(self, node: ast.Expr) -> ast.AST | None:
+        call = node.value
+        if isinstance(call, ast.Call) and isinstance(call.func, ast.Subscript):
+            return None if last_name(call.func.value) in self._dead else node
+        return node
 
 
 def read(text: str) -> Source:

@@ -1,7 +1,8 @@
 """Classify kernels by facts: find techniques in the syntax tree, the PTX and the launches.
 
 Each technique has a detector, which says where it saw the technique.  A technique without a detector (a user's own
-entry of the taxonomy) is never found.  Source text that is no Python is no error: then the PTX alone is asked.
+entry of the taxonomy) is never found.  Kernels that stand in a module and are never launched do not count.  Source
+text that is no Python is no error: then the PTX alone is asked.
 """
 
 from __future__ import annotations
@@ -36,7 +37,8 @@ def classify(
         taxonomy: the techniques to look for.
         device: the GPU that the kernel was built for.
     """
-    subject = Subject(syntax.read(source), tuple(dict.fromkeys(ptx)), tuple(launches), device)
+    living = syntax.without_dead_kernels(syntax.read(source), {launch.kernel for launch in launches})
+    subject = Subject(living, tuple(dict.fromkeys(ptx)), tuple(launches), device)
     evidence = [
         Evidence(technique=technique.name, where=seen[0], what=seen[1])
         for technique in taxonomy

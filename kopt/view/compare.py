@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from kopt.model.base import Value
+from kopt.model.problem import Problem
 from kopt.view.kernel import KernelView, LaunchView, WorkloadTime
 
 NO_VALUE = "-"
@@ -61,6 +62,8 @@ class Difference(Value):
 
     before: KernelView
     after: KernelView
+    apart: str = ""
+    """Why launches, instructions and times are not compared: the kernels solve two problems, or two versions of one."""
     diff: str
     """Unified diff of the sources; empty where they are equal."""
     launches: tuple[LaunchDifference, ...]
@@ -71,18 +74,41 @@ class Difference(Value):
     times: tuple[TimeDifference, ...]
 
 
-def difference(before: KernelView, after: KernelView) -> Difference:
-    """Compare two kernels."""
+def difference(
+    before: KernelView, after: KernelView, problems: tuple[Problem | None, Problem | None] = (None, None)
+) -> Difference:
+    """Compare two kernels; of kernels of two problems only what does not depend on the work: source and techniques.
+
+    Args:
+        before: a kernel.
+        after: another kernel.
+        problems: the problem of each; None where it is not known, and of kernels of one run.
+    """
+    apart = _apart(*problems)
     return Difference(
         before=before,
         after=after,
+        apart=apart,
         diff=unified(before.source, after.source, before.label, after.label),
-        launches=_launches(before, after),
-        instructions=_instructions(before, after),
+        launches=() if apart else _launches(before, after),
+        instructions=() if apart else _instructions(before, after),
         added=tuple(name for name in after.techniques if name not in before.techniques),
         removed=tuple(name for name in before.techniques if name not in after.techniques),
-        times=_times(before, after),
+        times=() if apart else _times(before, after),
     )
+
+
+def _apart(before: Problem | None, after: Problem | None) -> str:
+    """Say that two kernels do other work: another reference, type or size; empty where they do not, as far as known."""
+    if before is None or after is None or _work(before) == _work(after):
+        return ""
+    if before.name == after.name:
+        return f"two versions of the problem {before.name}, which was edited in between"
+    return f"two problems, {before.name} and {after.name}"
+
+
+def _work(problem: Problem) -> tuple[object, ...]:
+    return problem.reference, problem.dtype, problem.keep_dtypes, problem.main
 
 
 def unified(before: str, after: str, name_before: str, name_after: str) -> str:

@@ -24,6 +24,26 @@ def _rows(found: Difference) -> Iterator[tuple[str, str]]:
     yield "to", _kernel(found.after)
     if not found.diff:
         yield "source", "the sources are equal"
+    if not found.apart:
+        yield from _of_one_problem(found)
+    changed = [f"+{name}" for name in found.added] + [f"-{name}" for name in found.removed]
+    if found.before.techniques or found.after.techniques:
+        yield "techniques", " ".join(changed) or "the same"
+    if not found.apart:
+        yield from _times(found)
+    for view in (found.before, found.after):
+        if view.note:
+            yield "note", f"{view.label}: {view.note}"
+
+
+def apart_line(found: Difference) -> str:
+    """Say first of kernels of two problems what is not compared; empty for kernels of one problem."""
+    if not found.apart:
+        return ""
+    return f"these are kernels of {one_line(found.apart)}: launches, instructions and times are not compared"
+
+
+def _of_one_problem(found: Difference) -> Iterator[tuple[str, str]]:
     same = found.before.fingerprint and found.before.fingerprint == found.after.fingerprint
     yield "compiled", "to the same code and launches" if same else "to other code or launches"
     for one in found.launches:
@@ -37,9 +57,9 @@ def _rows(found: Difference) -> Iterator[tuple[str, str]]:
         in_loops = f" (in loops {kind.before_in_loops} -> {kind.after_in_loops})"
         looped = in_loops if kind.before_in_loops or kind.after_in_loops else ""
         yield "" if place else "instructions", f"{kind.kind} {kind.before} -> {kind.after}{looped}"
-    changed = [f"+{name}" for name in found.added] + [f"-{name}" for name in found.removed]
-    if found.before.techniques or found.after.techniques:
-        yield "techniques", " ".join(changed) or "the same"
+
+
+def _times(found: Difference) -> Iterator[tuple[str, str]]:
     for time in found.times:
         yield "time", _time(time, found)
     before, after = found.before.time, found.after.time
@@ -47,9 +67,6 @@ def _rows(found: Difference) -> Iterator[tuple[str, str]]:
         texts = (time_text(one.ms, one.estimated) for one in (before, after))
         gain = f"{ratio(before.ms / after.ms)}{_label(found)}{_unsure(before, after)}"
         yield "objective", f"{' -> '.join(texts)}, {gain}"
-    for view in (found.before, found.after):
-        if view.note:
-            yield "note", f"{view.label}: {view.note}"
 
 
 def _kernel(view: KernelView) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Mapping, Sequence
 
 from pydantic import Field
@@ -22,7 +21,7 @@ from kopt.report.numbers import Time
 from kopt.roofline import occupancy
 from kopt.store import Store
 from kopt.techniques.static import classify
-from kopt.winner.source import has_atomics, is_autotuned, kernels
+from kopt.winner.source import has_atomics, is_autotuned, kernels, without_dead_kernels
 
 
 class SourceFacts(Value):
@@ -31,7 +30,7 @@ class SourceFacts(Value):
     digest: str
     lines: int
     kernels: tuple[str, ...]
-    """Names of its Triton kernels."""
+    """Names of its Triton kernels, those left out that its build or its text shows not to run."""
     autotuned: bool
     atomics: bool
     """Whether it adds by atomics, so that sums end in any order."""
@@ -133,15 +132,21 @@ class KernelView(Value):
         return None if self.ms is None else Time(self.ms, low, high, self.estimated)
 
 
-def source_facts(source: str) -> SourceFacts | None:
-    """Return the facts of a source text; None where it is no Python."""
+def source_facts(source: str, build: Build | None = None) -> SourceFacts | None:
+    """Return the facts of a source text; None where it is no Python.
+
+    Args:
+        source: the text.
+        build: its build, whose launches say which of its kernels run; None where it is not at hand.
+    """
+    launched = {one.kernel for one in launch_views(build, None)}
     try:
-        ast.parse(source)
+        living = without_dead_kernels(source, launched)
     except (SyntaxError, ValueError, RecursionError):
         return None
     return SourceFacts(
-        digest=text_digest(source), lines=len(source.splitlines()), kernels=kernels(source),
-        autotuned=is_autotuned(source), atomics=has_atomics(source),
+        digest=text_digest(source), lines=len(source.splitlines()), kernels=kernels(living),
+        autotuned=is_autotuned(living), atomics=has_atomics(living),
     )  # fmt: skip
 
 

@@ -136,13 +136,22 @@ def time_rows(view: KernelView) -> Iterator[tuple[str, str]]:
         share = f", {percent(view.roofline_share)} of the roofline" if view.roofline_share is not None else ""
         yield "time", f"{time_text(view.ms, view.estimated)}{low_high}{share}"
     for one in view.times:
-        yield "", workload_text(one, view.estimated)
+        for text in workload_texts(one, view.estimated):
+            yield "", text
 
 
-def workload_text(one: WorkloadTime, estimated: bool) -> str:
-    """Describe the time on one workload."""
+def workload_texts(one: WorkloadTime, estimated: bool, most: int | None = None) -> list[str]:
+    """Describe the time on one workload: in a line, and below it a line for each cause that slows the kernel down.
+
+    Args:
+        one: the time.
+        estimated: whether it is an estimate.
+        most: most causes that are told; None for all.
+    """
     low_high = f" [{one.low_ms:.4f}, {one.high_ms:.4f}]" if one.low_ms is not None and one.high_ms is not None else ""
     share = f"{percent(one.roofline_share)} of the roofline ({time_text(one.floor_ms, False)})"
     bound = f", {one.bound} bound{label(estimated)}" if one.bound else ""
-    notes = f"; {'; '.join(one.notes)}" if one.notes else ""
-    return f"{one.workload}: {time_text(one.ms, estimated)}{low_high}, {share}{bound}{notes}"
+    left_out = len(one.notes[most:]) if most is not None else 0
+    more = [f"  and {left_out} more (kopt show RUN best lists them)"] if left_out else []
+    told = [f"  {note}" for note in one.notes[:most]]
+    return [f"{one.workload}: {time_text(one.ms, estimated)}{low_high}, {share}{bound}", *told, *more]

@@ -56,7 +56,7 @@ def view_of_source(
         label=label,
         name="",
         source=source,
-        facts=source_facts(source),
+        facts=source_facts(source, build),
         build_failure=build.reason if isinstance(build, BuildFailed) else "",
         fingerprint=build.fingerprint if isinstance(build, Built) else "",
         launches=launch_views(build, device),

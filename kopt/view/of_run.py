@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from kopt.backends.estimates import known_estimate
-from kopt.errors import ConfigError, StoreError, TaxonomyError, nearest
+from kopt.errors import ConfigError, StoreError, TaxonomyError, nearest_and
 from kopt.jobs.kernels import kernel_source
 from kopt.jobs.keys import timing_key
 from kopt.jobs.recorded import find_build, find_verdict
@@ -69,10 +69,8 @@ def trial_named(word: str, run: RunSoFar) -> Trial:
         names = ", ".join(trial.name for trial in list(found.values())[:5])
         raise ConfigError(f"{word} names {len(found)} kernels ({names}): give more digits, or a name")
     if not found:
-        raise ConfigError(
-            f"the run {run.folder} has no kernel {word!r}{nearest(word, [*named, BEST, SEED])}: give best, seed, a "
-            "name such as r1a0s0, or at least four digits of a digest"
-        )
+        what = "give best, seed, a name such as r1a0s0, or at least four digits of a digest"
+        raise ConfigError(f"the run {run.folder} has no kernel {word!r}{nearest_and(word, [*named, BEST, SEED], what)}")
     return next(iter(found.values()))
 
 
@@ -118,7 +116,7 @@ def view_of_trial(label: str, trial: Trial, run: RunSoFar, store: Store, *, evid
         label=label,
         name=trial.name,
         source=source,
-        facts=source_facts(source) if source else None,
+        facts=source_facts(source, build) if source else None,
         trial=trial,
         parent=parent.name if parent else "",
         contradicted=contradictions(trial.description, source, launches, before) if parent else (),

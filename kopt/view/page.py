@@ -18,7 +18,7 @@ from kopt.prompts.facts import METRICS
 from kopt.provenance import versions
 from kopt.report.chosen import opened_kernels
 from kopt.report.details import Roof
-from kopt.report.record import Baseline, Diagnosed, RunRecord
+from kopt.report.record import Baseline, Diagnosed, Limits, RunRecord
 from kopt.report.render import render
 from kopt.roofline import MATMUL_HEADROOM, STREAM_HEADROOM, matmul_tflop_s
 from kopt.run.final import final_figures
@@ -38,8 +38,8 @@ def no_exchange(name: str, run: RunSoFar) -> None:
     """Return no exchange: the `Ask` of a run without language models."""
 
 
-def write_report(run: Run, store: Store, folder: Path, path: Path, ask: Ask = no_exchange) -> None:
-    """Write the report of a finished run.
+def write_report(run: Run, store: Store, folder: Path, path: Path, ask: Ask = no_exchange) -> Limits:
+    """Write the report of a finished run; return what limits its best kernel, as the report says.
 
     Args:
         run: the run.
@@ -48,7 +48,9 @@ def write_report(run: Run, store: Store, folder: Path, path: Path, ask: Ask = no
         path: the page to write.
         ask: finds prompts and replies.
     """
-    write_text(path, render(report_record(run, store, folder, ask)))
+    record = report_record(run, store, folder, ask)
+    write_text(path, render(record))
+    return record.limits
 
 
 def report_record(run: Run, store: Store, folder: Path, ask: Ask = no_exchange) -> RunRecord:
@@ -88,7 +90,7 @@ def report_record(run: Run, store: Store, folder: Path, ask: Ask = no_exchange) 
         diagnoses=_diagnosed(run),
         agreed=tuple(run.models.agreed),
         lessons=tuple(run.models.lessons),
-        jobs=job_spans(folder, holds_gpus=settings.holds_gpus),
+        jobs=job_spans(folder, rounds=config.rounds, holds_gpus=settings.holds_gpus),
         roofs=_roofs(run),
     )
     kernels = details_of(opened_kernels(record), run, store, folder, ask)

@@ -6,7 +6,7 @@ from kopt.model.base import Value
 from kopt.model.trial import RoundSummary
 from kopt.report.lineage import chain
 from kopt.report.outcomes import failures
-from kopt.report.record import FinalFigures
+from kopt.report.record import FinalFigures, Limits
 from kopt.report.status import RunStatus
 from kopt.report.tables import faster_in, unsure_between
 from kopt.run.final import final_figures
@@ -14,6 +14,7 @@ from kopt.run.so_far import RunSoFar
 from kopt.run.status import status_of
 from kopt.store import Store
 from kopt.view.kernel import KernelView
+from kopt.view.limits import limits_of_run
 from kopt.view.of_run import trial_named, view_of_trial
 
 
@@ -54,6 +55,8 @@ class RunView(Value):
     status: RunStatus
     figures: FinalFigures | None
     """None before the seed kernel is judged."""
+    limits: Limits | None
+    """What limits the best kernel; None before the seed kernel is judged."""
     best: KernelView | None
     lineage: tuple[LineageStep, ...]
     rounds: tuple[RoundSummary, ...]
@@ -74,6 +77,7 @@ def view_of_run(run: RunSoFar, store: Store) -> RunView:
     return RunView(
         status=status_of(run),
         figures=final_figures(complete) if complete else None,
+        limits=limits_of_run(complete, run, store) if complete else None,
         best=view_of_trial("best", best, run, store) if best else None,
         lineage=_lineage(run, best.name) if best else (),
         rounds=summaries,

@@ -12,8 +12,11 @@ from kopt.report.reasons import in_its_words, short_reason
 from kopt.report.round_line import label
 from kopt.report.status_lines import headline, note_on, problem_text
 from kopt.report.terminal import final_lines
-from kopt.view.kernel_lines import WIDTH, checked, workload_text
+from kopt.view.kernel_lines import WIDTH, checked, workload_texts
 from kopt.view.run import LineageStep, RunView
+
+MOST_CAUSES = 3
+"""Most causes that are told of what slows the best kernel down on a workload."""
 
 
 def run_lines(view: RunView) -> list[str]:
@@ -21,7 +24,8 @@ def run_lines(view: RunView) -> list[str]:
     lines = [f"{name:<{WIDTH}} {text}".rstrip() for name, text in _head(view)]
     if view.figures and view.best:
         model = view.best.trial.model if view.best.trial else ""
-        lines += final_lines(view.figures, model=model, files={}, rounds=view.rounds)
+        why = view.limits.shortfall if view.limits else ""
+        lines += final_lines(view.figures, model=model, files={}, rounds=view.rounds, shortfall=why)
     return lines + [f"{name:<{WIDTH}} {text}".rstrip() for name, text in _rows(view)]
 
 
@@ -36,8 +40,11 @@ def _head(view: RunView) -> Iterator[tuple[str, str]]:
 
 
 def _rows(view: RunView) -> Iterator[tuple[str, str]]:
-    for place, one in enumerate(view.best.times if view.best else ()):
-        yield "" if place else "workloads", workload_text(one, view.best.estimated if view.best else True)
+    if view.best:
+        estimated = view.best.estimated
+        texts = [text for one in view.best.times for text in workload_texts(one, estimated, MOST_CAUSES)]
+        for place, text in enumerate(texts):
+            yield "" if place else "workloads", text
     if view.best and view.best.checks:
         yield "verified", f"by {_judge(view.status.judge)}: {checked(view.best)}"
     for place, step in enumerate(view.lineage):

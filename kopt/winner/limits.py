@@ -32,7 +32,8 @@ def limits(wanted: Sequence[Pattern], *, guarded: bool) -> list[tuple[str, str]]
     facts.append(
         ("", f"it comes once for each kind of reason; to silence it: warnings.filterwarnings('ignore', {WARNING!r})")
     )
-    if inputs := [one for one in tensors if one.is_input and len(one.sizes) > 1]:
+    inputs = [one for one in tensors if one.is_input]
+    if any(len(one.sizes) > 1 for one in inputs):
         listed = ", ".join(f"{one.name} {len(one.sizes)}" for one in inputs)
         advice = "reshape an input that has others, or make a problem with such inputs"
         facts.append(("", f"numbers of dimensions that run the kernel: {listed}; {advice}"))

@@ -10,7 +10,7 @@ from kopt.neutral import one_line
 from kopt.report.numbers import percent, ratio, speedup_text, time_text
 from kopt.winner.accepted import contiguous
 from kopt.winner.recompiled import recompiled_sizes
-from kopt.winner.source import has_atomics, is_autotuned, kernels
+from kopt.winner.source import has_atomics, is_autotuned, kernels, without_dead_kernels
 from kopt.winner.winner import Winner
 
 WIDTH = 105
@@ -19,8 +19,10 @@ LABEL = 10
 
 def docstring(winner: Winner) -> str:
     """Write the docstring of the kernel's module, quotes included."""
-    names = kernels(winner.source)
+    names = kernels(without_dead_kernels(winner.source, winner.launched))
     made = f"{len(names)} Triton kernel{'' if len(names) == 1 else 's'} ({', '.join(names)})" if names else "Triton"
+    others = [name for name in kernels(without_dead_kernels(winner.source)) if name not in names]
+    made += f", at other sizes {', '.join(others)}" if others else ""
     problem, entry = winner.problem, winner.problem.seed.entry
     return (
         f'"""{problem.name}: {made}, called by `{entry}`.\n\n'
@@ -41,6 +43,7 @@ def as_comments(facts: Iterable[tuple[str, str]]) -> str:
 
 def _facts(winner: Winner) -> Iterator[tuple[str, str]]:
     figures, estimated = winner.figures, winner.figures.estimated
+    living = without_dead_kernels(winner.source)
     yield "problem", f"{winner.problem.name}, {winner.problem.dtypes}"
     yield "run", one_line(winner.run)
     yield "kernel", f"{winner.name}, made by kopt {winner.versions.get('kopt', '')}"
@@ -65,14 +68,14 @@ def _facts(winner: Winner) -> Iterator[tuple[str, str]]:
     for one in winner.given[0].arguments if winner.given else ():
         if one.stride != contiguous(one.shape):
             yield "", f"{one.name} has the strides {one.stride}"
-    if has_atomics(winner.source):
+    if has_atomics(living):
         yield "order", "atomic operations end in any order: results may differ in their last bits from call to call"
     else:
         yield "order", "sums are in a fixed order: equal inputs give equal bits on one device and version"
-    if is_autotuned(winner.source):
+    if is_autotuned(living):
         kept = " of another size than the timed ones, for which it has the one that won" if winner.is_tuned else ""
         yield "tuning", f"an autotuner times its configurations when it first meets a shape{kept}"
-    if sizes := recompiled_sizes(winner.source):
+    if sizes := recompiled_sizes(living):
         listed = ", ".join(name if name == passed else f"{name} ({passed})" for name, passed in sizes.items())
         yield "compiles", f"anew, in seconds, when it first meets another value of {one_line(listed, 200)}"
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection
 from dataclasses import dataclass
+
+from kopt.techniques.source import dead_kernels
 
 
 @dataclass(frozen=True)
@@ -59,6 +62,12 @@ def autotuned(source: str) -> frozenset[str]:
         for function in functions
         if any("autotune" in ast.unparse(decorator).partition("(")[0] for decorator in function.decorator_list)
     )
+
+
+def without_dead_kernels(source: str, launched: Collection[str] = ()) -> str:
+    """Return a module's text without the kernels that never run (`kopt.techniques.source.dead_kernels`)."""
+    dead = dead_kernels(ast.parse(source), launched)
+    return without_functions(source, dead) if dead else source
 
 
 def kernels(source: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from kopt.errors import StoreError
 from kopt.jobs.kernels import kernel_source
 from kopt.jobs.recorded import find_build, measurements_in
 from kopt.model.build import Built
@@ -14,6 +15,7 @@ from kopt.model.verdict import Passed
 from kopt.provenance import versions
 from kopt.report.lineage import chain
 from kopt.report.record import FinalFigures
+from kopt.run.best import build_of_best
 from kopt.run.final import final_figures
 from kopt.run.value import Run
 from kopt.run_settings import RunSettings
@@ -51,6 +53,8 @@ class Winner:
     """Arguments in the main workloads, and in all others with which it was verified."""
     others: tuple[Workload, ...] = ()
     """Workloads beside the main ones on which it was verified."""
+    launched: frozenset[str] = frozenset()
+    """Names of the kernels that it launches in the main workloads; empty where its build is not at hand."""
     choices: tuple[Choice, ...] = ()
     """Choices of its autotuners for the main workloads; empty where nothing has run on a GPU."""
 
@@ -106,5 +110,16 @@ def winner_of(run: Run, store: Store) -> Winner:
         workloads=run.facts.workloads,
         given=given_of(run.facts.given, run.problem, judge, {workload.name for workload in others}),
         others=others,
+        launched=_launched(run, store),
         choices=choices(build if isinstance(build, Built) else None, launched),
     )
+
+
+def _launched(run: Run, store: Store) -> frozenset[str]:
+    """Name the kernels that the best one launches in the main workloads; none where the store has no build of it."""
+    try:
+        build = build_of_best(run, store)
+    except StoreError:
+        return frozenset()
+    workloads = build.workloads if build else ()
+    return frozenset(launch.kernel for workload in workloads for launch in workload.launches)

@@ -40,19 +40,19 @@ def failed(capsys, *words):
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["cehck"], "there is no command 'cehck'; did you mean 'check'?; kopt --help says more"),
+        (["cehck"], "there is no command 'cehck'; did you mean 'check'? kopt --help says more"),
         (["check"], "missing argument 'PROBLEM'; kopt check --help says more"),
         (["new", "x"], "missing option '--from'; kopt new --help says more"),
         (["evaluate", "x.py", "--problem"], "option '--problem' requires an argument; kopt evaluate --help says more"),
         (["evaluate", "x.py", "--judge", "--seed", "1"], "--judge needs a value; kopt evaluate --help says more"),
         (["evaluate", "x.py", "--problem", "softmax", "--judge", "gpu"], "'gpu' is not one of 'auto', 'interpret', "),
-        (["check", "softmax", "--devcie", "h100"], "there is no option --devcie; did you mean '--device'?; "),
+        (["check", "softmax", "--devcie", "h100"], "there is no option --devcie; did you mean '--device'? "),
         (["check", "softmax", "matvec"], "got unexpected extra argument(s) (matvec); kopt check --help says more"),
         (["run", "softmax", "--rounds", "3"], "there is no option --rounds: it is a setting, write rounds=VALUE; "),
         (["cost", "--rounds", "3"], "there is no option --rounds: it is a setting, write --config rounds=VALUE; "),
         (["store", "--verify", "--prune"], "--verify and --prune are two works: write one of them"),
-        (["export", "x", "--as", "modul"], "--as modul: there is no such form; did you mean 'module'?; forms are "),
-        (["--versoin"], "there is no option --versoin; did you mean '--version'?; kopt --help says more"),
+        (["export", "x", "--as", "modul"], "--as modul: there is no such form; did you mean 'module'? forms are "),
+        (["--versoin"], "there is no option --versoin; did you mean '--version'? kopt --help says more"),
         (["\x1b[31mred\x07\n"], "there is no command '\\x1b[31mred\\x07\\n'; kopt --help says more"),
     ],
 )  # fmt: skip

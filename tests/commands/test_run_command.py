@@ -18,6 +18,7 @@ from kopt.preflight.start import TYPED
 from kopt.project import SHIPPED, project_root
 
 ROOT = Path(__file__).parents[2]
+OF_A_RUN = ("status", "show", "export", "pack", "reselect", "simplify", "claim", "compare")
 NO_GPU = {"CUDA_VISIBLE_DEVICES": ""}
 
 
@@ -113,6 +114,38 @@ def test_a_setting_that_cannot_be_is_said_before_snakemake_starts(capsys, word, 
 def test_a_name_that_cannot_be_and_a_function_are_said_in_words(capsys, words, said):
     assert cli.main(["run", *words]) == 2
     assert said in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "softmx"], "unknown problem 'softmx'; did you mean 'softmax'? problems are "),
+        (["run", "./softmx"], "'./softmx' is not a folder: name a problem or its folder; did you mean 'softmax'? "),
+        (["check", "softmx"], "unknown problem 'softmx'; did you mean 'softmax'? problems are "),
+        (["seed", "softmx"], "unknown problem 'softmx'; did you mean 'softmax'? problems are "),
+        (
+            ["evaluate", "k.py", "--problem", "softmx"],
+            "unknown problem 'softmx'; did you mean 'softmax'? problems are ",
+        ),
+        *(([command, "nosuch"], "there is no run 'nosuch'; results holds no run") for command in OF_A_RUN),
+        (["diff", "nosuch:best", "nosuch:seed"], "there is no run 'nosuch'; results holds no run"),
+    ],
+)
+def test_a_problem_or_a_run_that_does_not_exist_is_one_line_and_status_2_before_anything_is_done(
+    tmp_path, monkeypatch, capsys, words, said
+):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(words) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"kopt: error: {said}")
+
+
+def test_a_problem_is_looked_for_in_the_folder_of_problems_that_a_setting_names(tmp_path):
+    (tmp_path / "others" / "mine").mkdir(parents=True)
+    made = settings_in(words("mine", f"problems={tmp_path}/others"))
+    assert (made["problem"], made["problems"]) == ("mine", f"{tmp_path.resolve()}/others")
+    with pytest.raises(ProblemError, match="unknown problem 'softmax'"):
+        words("softmax", f"problems={tmp_path}/others")
 
 
 def test_a_folder_of_a_problem_runs_from_anywhere(tmp_path, monkeypatch):

@@ -68,11 +68,21 @@ def test_a_comparison_does_not_depend_on_the_order_of_the_runs(beam, clustered, 
         ([0.5] * 6, "slower"),
         ([1.5] * 6, "faster"),
         ([1.0] * 6, "no difference seen"),
+        ([0.98] * 6, "slower, within the error of estimates"),
+        ([1.02] * 6, "faster, within the error of estimates"),
+        ([1.12] * 6, "faster"),
         ([0.5] * 5, "too few pairs to say"),
     ],
 )
 def test_an_answer_needs_six_pairs_and_an_interval_without_one(other, answer):
     (duel,) = compare(field({"beam": [1.0] * len(other), "clustered": other}), "c").duels
+    assert duel.answer == answer
+
+
+@pytest.mark.parametrize(("other", "answer"), [(1.002, "no difference seen"), (1.02, "faster"), (0.98, "slower")])
+def test_an_answer_on_measured_times_needs_a_difference_above_their_noise(other, answer):
+    runs = field({"beam": [1.0] * 6, "clustered": [other] * 6})
+    (duel,) = compare([one.model_copy(update={"kind": "measured"}) for one in runs], "c").duels
     assert duel.answer == answer
 
 

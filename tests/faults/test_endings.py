@@ -140,6 +140,23 @@ def test_nothing_to_do_is_said(handler, capsys):
     assert said(one, capsys) == ["kopt: nothing to do: every file of the run is up to date"]
 
 
+@pytest.mark.parametrize(
+    ("lines", "said_"),
+    [
+        (lambda: ["best kernel    r1a0s0", "report         results/t/report.html"],
+         ["kopt: nothing to do: every file of the run is up to date; its result:", "best kernel    r1a0s0",
+          "report         results/t/report.html"]),
+        (lambda: [], ["kopt: nothing to do: every file of the run is up to date"]),
+        (lambda: 1 / 0, ["kopt: nothing to do: every file of the run is up to date"]),
+    ],
+)  # fmt: skip
+def test_where_there_is_nothing_to_do_the_result_of_before_is_said(handler, capsys, monkeypatch, lines, said_):
+    monkeypatch.setattr("snakemake_logger_plugin_kopt.result._lines", lines)
+    one = handler(quiet={"all"})
+    tell(one, None, "Nothing to be done (all requested files are present and up to date).")
+    assert said(one, capsys) == said_
+
+
 def test_a_dry_run_is_ten_lines_at_most(handler, capsys):
     one = handler(dryrun=True, quiet={"all"})
     jobs = {f"rule_{n}": n for n in range(60)}

@@ -152,6 +152,12 @@ def test_what_an_earlier_start_kept_is_never_removed(tmp_path):
     assert folders(tmp_path) == ["earlier_1"]
 
 
+def test_results_whose_report_alone_was_written_anew_are_held_already(tmp_path):
+    kept = keep(end(tmp_path))
+    (tmp_path / "report.html").write_text("other times of jobs")
+    assert keep(tmp_path) == Kept(kept.folder, made=False)
+
+
 def test_a_folder_in_which_somebody_put_a_file_is_not_removed(tmp_path):
     kept = keep(end(tmp_path))
     (kept.folder / "notes.txt").touch()
@@ -219,3 +225,45 @@ def test_results_that_cannot_be_kept_end_the_start(tmp_path, monkeypatch):
     with pytest.raises(ConfigError, match=r"cannot be kept in .*earlier_1 .*\(No space left on device\): make room"):
         keep(tmp_path)
     assert [path.name for path in tmp_path.glob("*earlier*")] == []
+
+
+def with_rounds(run, last, text="a table"):
+    """Add rounds, and the logs of their jobs, to a run's folder."""
+    for number in range(last + 1):
+        write_text(run / f"round_{number}" / "attempt_0" / "candidates.parquet", f"{text} of round {number}")
+        write_text(run / "logs" / f"round_{number}" / "select.log", "")
+    return run
+
+
+def rounds_of(folder):
+    return sorted(path.name for path in folder.glob("round_*"))
+
+
+def test_rounds_that_a_start_does_not_have_move_to_the_earlier_results_whose_other_rounds_are_copied(tmp_path):
+    kept = keep(with_rounds(end(tmp_path), 3), 1)
+    assert rounds_of(tmp_path) == rounds_of(tmp_path / "logs") == ["round_0", "round_1"]
+    assert rounds_of(kept.folder) == ["round_0", "round_1", "round_2", "round_3"]
+    assert rounds_of(kept.folder / "logs") == ["round_2", "round_3"]
+    assert (kept.folder / "round_3/attempt_0/candidates.parquet").read_text() == "a table of round 3"
+
+
+def test_a_start_with_as_many_rounds_moves_none(tmp_path):
+    keep(with_rounds(end(tmp_path), 2), 2)
+    assert rounds_of(tmp_path) == ["round_0", "round_1", "round_2"]
+
+
+def test_rounds_that_were_made_again_leave_the_run_where_the_earlier_results_have_them_and_others_stay(tmp_path):
+    kept = keep(with_rounds(end(tmp_path), 2), 1)
+    with_rounds(tmp_path, 2)
+    assert keep(tmp_path, 1) == Kept(kept.folder, made=False)
+    assert rounds_of(tmp_path) == ["round_0", "round_1"]
+    with_rounds(tmp_path, 2, "a table of a search that was interrupted")
+    keep(tmp_path, 1)
+    assert rounds_of(tmp_path) == ["round_0", "round_1", "round_2"]
+    assert (kept.folder / "round_2/attempt_0/candidates.parquet").read_text() == "a table of round 2"
+
+
+def test_what_a_start_kept_with_rounds_is_removed_where_the_run_has_made_the_same_again(tmp_path):
+    kept = keep(with_rounds(end(tmp_path), 2), 2)
+    assert after(tmp_path, kept) == ""
+    assert folders(tmp_path) == []

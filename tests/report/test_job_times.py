@@ -33,10 +33,15 @@ def run_folder(tmp_path):
 
 
 def test_jobs_are_read_once_each_in_order_and_the_last_rule_is_left_out(tmp_path):
-    spans = job_spans(run_folder(tmp_path), holds_gpus=True)
+    spans = job_spans(run_folder(tmp_path), rounds=2, holds_gpus=True)
     assert [(one.rule, one.round, one.attempt, one.gpu) for one in spans] == [
         ("problem", None, None, False), ("evaluate_repair", 1, 2, True), ("select", None, None, False),
     ]  # fmt: skip
+
+
+def test_jobs_of_rounds_that_the_run_does_not_have_are_of_an_earlier_search(tmp_path):
+    spans = job_spans(run_folder(tmp_path), rounds=0, holds_gpus=True)
+    assert [one.rule for one in spans] == ["problem", "select"]
 
 
 def test_a_run_whose_results_lie_elsewhere_is_found_from_where_it_was_started(tmp_path):
@@ -45,15 +50,15 @@ def test_a_run_whose_results_lie_elsewhere_is_found_from_where_it_was_started(tm
     write_record(start, str(folder / "facts.json"), "problem", 1.0, 2.0)
     record = Started(words=(), folder=str(start), host="", moment=0, first=0, configuration={}, locked=False)
     write_value(folder / "started.json", record)
-    assert [one.rule for one in job_spans(folder, holds_gpus=False)] == ["problem"]
+    assert [one.rule for one in job_spans(folder, rounds=2, holds_gpus=False)] == ["problem"]
 
 
 def test_a_run_without_a_gpu_holds_none(tmp_path):
-    assert not any(one.gpu for one in job_spans(run_folder(tmp_path), holds_gpus=False))
+    assert not any(one.gpu for one in job_spans(run_folder(tmp_path), rounds=2, holds_gpus=False))
 
 
 def test_a_folder_without_records_has_no_jobs(tmp_path):
-    assert job_spans(tmp_path / "nowhere", holds_gpus=True) == ()
+    assert job_spans(tmp_path / "nowhere", rounds=2, holds_gpus=True) == ()
 
 
 def span(began, ended, rule="evaluate", gpu=True, round=1):
@@ -72,7 +77,7 @@ def test_a_job_counts_once_though_each_of_its_files_has_a_begin_of_its_own(tmp_p
         write_record(tmp_path, path, "evaluate", 20.0 + place / 8, 30.0, ["logs/round_1/evaluate_0_0.log"])
     write_record(tmp_path, "results/demo/round_1/attempt_0/evaluation_1.parquet", "evaluate", 20.5, 40.0, ["other.log"])
     write_record(tmp_path, "results/demo/round_1/attempt_0/old.txt", "evaluate", 2.0, 4.0, ["other.log"])
-    spans = job_spans(folder, holds_gpus=True)
+    spans = job_spans(folder, rounds=2, holds_gpus=True)
     assert [(one.began, one.ended, one.round, one.attempt) for one in spans] == [(20.0, 30.0, 1, 0), (20.5, 40.0, 1, 0)]
     assert most_at_once(spans) == 2
 

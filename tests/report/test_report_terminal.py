@@ -66,6 +66,13 @@ def test_the_last_lines_name_kernel_time_speedup_and_files():
     ]
 
 
+def test_the_line_of_the_roofline_goes_on_with_why_the_kernel_is_far_from_it():
+    why = "which would be 0.0088 ms: a call is 4 launches and 1 copy"
+    final = FINAL.model_copy(update={"estimated": False, "roofline_share": 0.11})
+    lines = final_lines(final, model="m", files={}, shortfall=why)
+    assert f"roofline       11 % of the speed of light, {why}" in lines
+
+
 def test_the_end_tells_what_stopped_the_search_and_when():
     stopped = SUMMARY.model_copy(update={"stopped": StopReason.BUDGET})
     rounds = [SUMMARY, stopped.model_copy(update={"round": 2}), stopped.model_copy(update={"round": 3, "slots": 0})]

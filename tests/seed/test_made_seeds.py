@@ -19,6 +19,7 @@ from kopt.model.verdict import Passed
 from kopt.sandbox.environment import NO_GPU
 from kopt.seed.make import make_seeds
 from kopt.store import Store
+from kopt.techniques.source import dead_kernels
 
 H100 = load_device("h100", Path(__file__).resolve().parents[2])
 
@@ -60,6 +61,10 @@ REFERENCES = {
     ),
 }
 REFERENCES |= {
+    "grouped": MODULE.format(
+        "self.conv = nn.Conv2d(4, 6, 3, groups=2, bias=False)", "self.conv(x).tanh()", "2, 4, N, 9"
+    ),
+    "depthwise": MODULE.format("self.conv = nn.Conv1d(M, M, 3, groups=M)", "self.conv(x).tanh()", "2, M, N"),
     "sorted_rows": FUNCTION.format("torch.sort(nn.functional.max_pool1d(x, 3), dim=0, descending=True)", "N, M"),
     "places": FUNCTION.format("nn.functional.max_pool2d(x, (1, 3), 1, (0, 1), return_indices=True)", "2, N, M"),
     "average": FUNCTION.format("nn.functional.avg_pool1d(torch.relu(x), 4, 2, 1).tanh()", "2, N, M"),
@@ -107,7 +112,8 @@ DTYPES = {"attention_by_hand": Dtype.BFLOAT16, "gate": Dtype.BFLOAT16, "scattere
           "stored_sum": Dtype.BFLOAT16, "stored_product": Dtype.FLOAT16, "stored_scores": Dtype.BFLOAT16}  # fmt: skip
 FURTHER = {"loss": Workload(name="one", constants={"N": 24, "M": 1}),
            "stored_sum": Workload(name="short", constants={"N": 128, "M": 4})}  # fmt: skip
-MADE_BY = {"conv": "inductor and template", "least_channel": "inductor and template", "templates": "template",
+MADE_BY = {"conv": "inductor and template", "grouped": "inductor and template",
+           "depthwise": "inductor and template", "least_channel": "inductor and template", "templates": "template",
            "sorted_rows": "inductor and template", "attention": "template",
            "places": "inductor and template", "average": "inductor and template"}  # fmt: skip
 
@@ -138,8 +144,16 @@ def test_a_seed_is_right_at_sizes_it_was_not_traced_with(name: str, tmp_path: Pa
     jobs = [BuildJob(kernel=kernel, problem=problem, device=H100)]
     ((_, build),) = build_all(jobs, store=Store(tmp_path), workers=1)
     assert isinstance(build, Built), build
+    _all_is_used(seed.source, {launch.kernel for workload in build.workloads for launch in workload.launches})
     ((_, verdict),) = verify_all([VerifyJob(kernel=kernel, problem=problem, seed=0)], workers=1)
     assert isinstance(verdict, Passed), verdict
+
+
+def _all_is_used(source: str, launched: set[str]) -> None:
+    tree = ast.parse(source)
+    assert not dead_kernels(tree, launched)
+    functions = {node.name for node in tree.body if isinstance(node, ast.FunctionDef)} - {"kernel_function"}
+    assert functions <= {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 @pytest.mark.xdist_group("seeds")

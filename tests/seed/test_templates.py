@@ -83,6 +83,7 @@ for n, channels, made, kernel, stride, padding, dilation, groups in [
     (2, 3, 5, [3, 3], [1, 1], [1, 0], [2, 1], 1),
     (2, 3, 5, [3, 3], [1, 1], [1, 2], [1, 2], 1),    # pixels of a row lie apart
     (2, 6, 4, [3, 3], [1, 2], [1, 1], [1, 1], 2),    # and so do those of a group
+    (2, 3, 6, [3, 3], [1, 2], [1, 1], [1, 1], 3),    # one channel a group
     (2, 20, 40, [3, 2], [1, 2], [1, 1], [1, 1], 1),
     (2, 3, 5, [1, 1], [1, 1], [0, 0], [1, 1], 1),
     (3, 1, 2, [2, 2, 3], [1, 1, 2], [0, 1, 2], [1, 1, 1], 1),
@@ -93,6 +94,26 @@ for n, channels, made, kernel, stride, padding, dilation, groups in [
     given = (stride, padding, dilation, groups)
     right = getattr(torch.nn.functional, f"conv{n}d")(x, weight, None, *given)
     torch.testing.assert_close(convolution(x, weight, *given), right, rtol=1e-4, atol=1e-4)
+print("right")
+"""
+DEPTHWISE = """
+import torch
+import triton.runtime.interpreter
+from kopt.seed.templates.depthwise_convolution import depthwise_convolution
+
+torch.manual_seed(0)
+for n, channels, made, kernel, stride, padding, dilation in [
+    (1, 3, 3, [4], [2], [3], [1]),
+    (2, 3, 6, [2, 3], [2, 3], [1, 2], [1, 1]),
+    (2, 5, 5, [3, 3], [1, 1], [1, 0], [2, 1]),
+    (3, 2, 4, [2, 2, 3], [1, 1, 2], [0, 1, 2], [1, 1, 1]),
+    (2, 1, 3, [3, 3], [1, 1], [1, 1], [1, 1]),       # a single group
+]:
+    x = torch.randn(2, channels, *[5, 7, 6][-n:])
+    weight = torch.randn(made, 1, *kernel)
+    given = (stride, padding, dilation)
+    right = getattr(torch.nn.functional, f"conv{n}d")(x, weight, None, *given, channels)
+    torch.testing.assert_close(depthwise_convolution(x, weight, *given), right, rtol=1e-4, atol=1e-4)
 print("right")
 """
 POOLED = """
@@ -225,6 +246,7 @@ NOT_OLD = pytest.mark.skipif(OLD, reason="the interpreter of Triton 3.6 takes no
         pytest.param(TRANSPOSED, id="transposed", marks=NOT_OLD),
         pytest.param(PAIRED, id="transposed, in pairs of pixels", marks=NOT_OLD),
         pytest.param(PLAIN, id="plain", marks=NOT_OLD),
+        pytest.param(DEPTHWISE, id="depthwise"),
         pytest.param(POOLED, id="pooled"),
         pytest.param(PRODUCT, id="product"),
         pytest.param(TRIANGLES, id="triangles", marks=NOT_OLD),

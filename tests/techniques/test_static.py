@@ -1,3 +1,4 @@
+import ast
 import textwrap
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from kopt.model.build import Launch
 from kopt.model.device import Device
 from kopt.model.technique import Technique
+from kopt.techniques.source import dead_kernels
 from kopt.techniques.static import classify
 from kopt.techniques.taxonomy import load
 
@@ -216,3 +218,46 @@ def test_odd_input_never_raises(source, ptx):
 def test_damaged_kernels_never_raise(source, at, noise):
     at %= len(source)
     vector(source[:at] + noise + source[at + 3 :], launches=[launch()])
+
+
+DEAD = """
+import triton, triton.language as tl
+
+@triton.jit
+def old(x, y, N, BLOCK: tl.constexpr):
+    tl.atomic_add(y, tl.sum(tl.load(x + tl.arange(0, BLOCK)), 0))
+
+@triton.jit
+def twice(value):
+    return value + value
+
+@triton.jit
+def new(x, y, N, BLOCK: tl.constexpr):
+    tl.store(y + tl.arange(0, BLOCK), twice(tl.load(x + tl.arange(0, BLOCK))))
+
+def kernel_function(x, y):
+    new[(1,)](x, y, 8, 16)
+"""
+CHOSEN = DEAD.replace(
+    "    new[(1,)](x, y, 8, 16)", "    if x.is_cpu:\n        old[(1,)](x, y, 8, 16)\n    new[(1,)](x, y, 8, 16)"
+)
+
+
+@pytest.mark.parametrize(
+    ("source", "launches", "set_"),
+    [
+        (DEAD, [], False),
+        (DEAD, [launch("new")], False),
+        (DEAD, [launch("unknown")], False),
+        (CHOSEN, [], True),
+        (CHOSEN, [launch("new")], False),
+        (CHOSEN, [launch("new"), launch("old")], True),
+        (DEAD.partition("def kernel_function")[0], [], True),
+    ],
+)
+def test_a_kernel_that_is_never_launched_has_no_techniques(source, launches, set_):
+    assert ("atomic_reduction" in vector(source, launches=launches).techniques) is set_
+
+
+def test_what_living_kernels_call_lives():
+    assert dead_kernels(ast.parse(DEAD), {"new"}) == {"old"}

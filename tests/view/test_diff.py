@@ -10,7 +10,7 @@ from kopt.view.compare import difference
 from kopt.view.difference_lines import difference_lines
 from kopt.view.kernel import KernelView
 from tests.device.small import SOURCE
-from tests.view.hand_made_run import FASTER, finish
+from tests.view.hand_made_run import FASTER, PROBLEM, finish, hand_made_run
 
 
 def view(label, source=SOURCE, **fields):
@@ -81,3 +81,49 @@ def test_hostile_names_and_sources_do_nothing_to_a_terminal(made, capsys, tmp_pa
 def test_a_bare_name_without_a_run_is_said(made, capsys):
     assert main(["diff", "seed", "best"]) == 2
     assert "--run" in capsys.readouterr().err
+
+
+@pytest.fixture
+def other_run(tmp_path):
+    """Makes a run in `other/results/run` whose problem has another reference."""
+
+    def made(name):
+        problem = PROBLEM.model_copy(update={"name": name, "reference": f"{PROBLEM.reference}\n"})
+        return hand_made_run(tmp_path / "other", problem=problem)
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("wider", "two problems, scale and wider"), ("scale", "two versions of the problem scale, which was edited")],
+)
+def test_of_kernels_of_two_problems_that_is_said_first_and_nothing_that_depends_on_the_work(
+    made, other_run, capsys, name, said
+):
+    other_run(name)
+    assert main(["diff", "run:best", "other/results/run:seed"]) == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"these are kernels of {said}")
+    assert "+    scale_kernel[(rows,)]" in text
+    assert "techniques     -async_copy_tma" in text
+    rows = {line.partition(" ")[0] for line in text.splitlines()}
+    assert not {"launch", "instructions", "time", "objective", "compiled"} & rows
+    assert main(["diff", "run:best", "other/results/run:seed", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["apart"].startswith(said)
+    assert found["launches"] == found["times"] == found["instructions"] == []
+
+
+def test_two_runs_of_one_problem_are_compared_in_times_too(made, tmp_path, capsys):
+    hand_made_run(tmp_path / "other")
+    assert main(["diff", "run:best", "other/results/run:seed"]) == 0
+    text = capsys.readouterr().out
+    assert "these are kernels" not in text
+    assert "launch         main: scale_kernel: warps 8 -> 4" in text
+
+
+def test_a_file_in_a_runs_folder_is_a_kernel_of_that_runs_problem(made, other_run, capsys):
+    (other_run("wider").folder / "best_kernel.py").write_text(SOURCE)
+    assert main(["diff", "run:best", "other/results/run/best_kernel.py"]) == 0
+    assert capsys.readouterr().out.startswith("these are kernels of two problems, scale and wider")

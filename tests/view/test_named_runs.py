@@ -4,8 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from kopt.artifact import write_value
 from kopt.cli import commands, main
 from kopt.command_line.completion import export_forms
+from kopt.run.earlier import keep
+from kopt.run.final import final_figures
+from kopt.run.so_far import read_so_far
 from tests.device.small import SOURCE
 from tests.view.hand_made_run import finish
 
@@ -80,3 +84,41 @@ def test_a_kernel_file_in_a_run_s_folder_has_the_run_s_problem(made, capsys):
     Path("results/run/best_kernel.py").write_text(SOURCE)
     assert main(["show", "results/run/best_kernel.py"]) == 0
     assert "scale_kernel grid" in capsys.readouterr().out
+
+
+@pytest.fixture
+def replaced(made):
+    """A run whose results a start without further rounds replaces; its folder."""
+    finish(made)
+    write_value(made.folder / "final.json", final_figures(read_so_far(made.folder).run))
+    keep(made.folder, 0)
+    for name in ("best_kernel.py", "manifest.json", "final.json"):
+        (made.folder / name).unlink()
+    return made.folder
+
+
+@pytest.mark.parametrize("word", ["run/earlier_1", "results/run/earlier_1"])
+def test_an_earlier_search_of_a_run_is_shown_compared_and_exported_as_a_run(replaced, capsys, word):
+    assert not (replaced / "round_1").exists()
+    assert main(["show", word]) == 0
+    shown = capsys.readouterr().out
+    assert shown.startswith("earlier_1      finished, 1 round")
+    assert "1. r1a0s0 1.0000 ms estimated" in shown
+    assert main(["show", word, "best", "--source"]) == 0
+    assert "num_warps=8" in capsys.readouterr().out
+    assert main(["diff", f"{word}:seed", f"{word}:best"]) == 0
+    assert "warps 4 -> 8" in capsys.readouterr().out
+    assert main(["export", word, "-o", "out.py"]) == 0
+    assert "num_warps=8" in Path("out.py").read_text()
+
+
+def test_an_earlier_search_that_is_not_there_is_said_with_the_nearest_one(replaced, capsys):
+    assert main(["show", "run/earlier_2"]) == 2
+    assert "there is no run 'run/earlier_2'; did you mean 'run/earlier_1'?" in capsys.readouterr().err
+
+
+def test_results_that_were_kept_without_their_rounds_are_said_to_be_results_alone(replaced, capsys):
+    (replaced / "earlier_1" / "facts.json").unlink()
+    for words in (["show", "run/earlier_1"], ["export", "run/earlier_1"], ["diff", "run/earlier_1:best", "x.py"]):
+        assert main(words) == 2
+        assert "results/run/earlier_1 holds results alone, which an older kopt has kept" in capsys.readouterr().err

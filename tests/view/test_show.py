@@ -8,9 +8,10 @@ import pytest
 from kopt.cli import main
 from kopt.errors import ConfigError
 from kopt.run.so_far import read_so_far
-from kopt.view.kernel import source_facts
+from kopt.view.kernel import WorkloadTime, source_facts
 from kopt.view.kernel_lines import kernel_lines
 from kopt.view.of_run import trial_named, view_of_trial
+from kopt.view.result import result_lines
 from kopt.view.run import view_of_run
 from kopt.view.run_lines import run_lines
 from tests.device.small import SOURCE
@@ -168,3 +169,28 @@ def test_a_pipe_in_a_run_is_never_waited_for(made, capsys, command, name):
     lines = capsys.readouterr().err.splitlines()
     assert (status, len(lines)) in ((0, 0), (2, 1))
     assert all("not a plain file" in line for line in lines)
+
+
+def test_what_slows_a_kernel_down_stands_on_lines_of_its_own_and_a_run_tells_the_first_causes(made):
+    finish(made)
+    view = view_of_run(read_so_far(made.folder), made.store)
+    causes = tuple(f"k: cause {number}" for number in range(5))
+    slow = WorkloadTime(workload="main", ms=1.0, floor_ms=0.1, bound="memory", notes=causes)
+    best = view.best.model_copy(update={"times": (slow, slow.model_copy(update={"workload": "other", "notes": ()}))})
+    lines = run_lines(view.model_copy(update={"best": best}))
+    at = next(place for place, line in enumerate(lines) if line.startswith("workloads"))
+    assert [line.strip() for line in lines[at + 1 : at + 6]] == [
+        *causes[:3], "and 2 more (kopt show RUN best lists them)",
+        "other: 1.0000 ms estimated, 10 % of the roofline (0.1000 ms), memory bound estimated",
+    ]  # fmt: skip
+    assert "cause" not in lines[at]
+    assert [line.strip() for line in kernel_lines(best) if "cause" in line] == list(causes)
+
+
+def test_the_last_lines_of_a_run_are_said_again_once_it_has_ended(made):
+    assert result_lines(made.folder, made.store.root) == []
+    finish(made)
+    lines = result_lines(made.folder, made.store.root)
+    assert any(line.startswith("best kernel    r1a0s0 (kopt-rewrite)") for line in lines)
+    assert lines[-2:] == [f"kernel         {made.folder}/best_kernel.py", f"report         {made.folder}/report.html"]
+    assert any(line.startswith("speedup        7.13x seed estimated") for line in lines)

@@ -196,7 +196,7 @@ def test_an_empty_tensor_runs_pytorch_unless_one_was_verified(tmp_path):
 
 LIMITS = {
     "mixed": ("x float16[size0, size1, 8], codes int8[8], weight float32[8], bias bfloat16[8], scale float64[8]",
-              "size0, size1: any size, the same", "that run the kernel: x 3;"),
+              "size0, size1: any size, the same", "that run the kernel: x 3, codes 1, weight 1, bias 1;"),
     "transposed": ("positions int64[size0, size1]", "q with its dimensions in the order (0, 2, 1, 3) in memory",
                    "all others contiguous", "that run the kernel: q 4, positions 2;"),
     "value": ("factor = 0.5", "that run the kernel: x 2;"),

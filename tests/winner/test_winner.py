@@ -13,7 +13,7 @@ from kopt.errors import ProblemError
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Workload
 from kopt.report.record import FinalFigures
-from kopt.winner.provenance import comments
+from kopt.winner.provenance import comments, docstring
 from kopt.winner.standalone import standalone
 from kopt.winner.targets import flashinfer, kernelbench, module, sol_execbench, torch_library
 from kopt.winner.winner import Winner
@@ -237,3 +237,21 @@ def test_statements_on_one_line_with_a_docstring_stay():
 def test_lines_are_counted_as_python_counts_them():
     source = SOURCE.replace("    row = tl", "    # a\x0cb\u2028c\n    row = tl").replace("\n", "\r\n")
     assert "def kernel_function" in standalone(winner(source))
+
+
+DEAD = SOURCE.replace(
+    "@triton.jit", "@triton.jit\ndef old_kernel(x_ptr):\n    tl.atomic_add(x_ptr, 1.0)\n\n\n@triton.jit", 1
+)
+CHOSEN = DEAD.replace("    scale_kernel[", "    if x.is_cpu:\n        old_kernel[(1,)](x)\n    scale_kernel[", 1)
+
+
+def test_a_kernel_that_nothing_launches_is_not_counted_and_says_nothing_of_the_order():
+    assert docstring(winner(DEAD)).startswith('"""scale: 1 Triton kernel (scale_kernel), called by')
+    assert "sums are in a fixed order" in comments(winner(DEAD))
+
+
+def test_a_kernel_that_the_timed_sizes_do_not_launch_is_named_apart():
+    assert "2 Triton kernels (old_kernel, scale_kernel), called" in docstring(winner(CHOSEN))
+    told = docstring(winner(CHOSEN, launched=frozenset({"scale_kernel"})))
+    assert "1 Triton kernel (scale_kernel), at other sizes old_kernel, called by" in told
+    assert "results may differ in their last bits" in comments(winner(CHOSEN, launched=frozenset({"scale_kernel"})))

@@ -32,7 +32,7 @@ from kopt.run.progress import Progress
 from kopt.run.started import hold, record_start
 from kopt.warm.connect import let_start_ahead
 from kopt.warm.ends import end_idle_parents, end_parents_of_run
-from snakemake_logger_plugin_kopt import live
+from snakemake_logger_plugin_kopt import live, result
 
 config |= as_typed(workflow.config_settings.config_args or [])
 
@@ -208,7 +208,7 @@ def keep_results():
         job.rule.name in ("problem", "finish") for job in workflow.dag.needrun_jobs()
     ):
         try:
-            KEPT.extend(filter(None, [keep(Path(RUN))]))
+            KEPT.extend(filter(None, [keep(Path(RUN), LAST)]))
         except KoptError as error:
             sys.exit(error_line(error))
 
@@ -217,6 +217,17 @@ def compare_with_kept():
     """Say where the results that were kept are better than those of the run that has ended."""
     for note in filter(None, (after(Path(RUN), kept) for kept in KEPT)):
         print(f"kopt: note: {visible(note)}", file=sys.stderr)
+
+
+def result_of_run():
+    """Return the last lines of a run that has ended before."""
+    from kopt.view.result import result_lines
+
+    return result_lines(Path(RUN), Path(CONFIG.store))
+
+
+if HEAD:
+    result.tell(result_of_run)
 
 
 def keep_asking_squeue():

@@ -21,9 +21,10 @@ def main(job: Job) -> None:
         models=model_summary_of(job),
     )
     write_exports(finished, job.store, {name: job.path(name) for name in exports()})
-    write_report(finished, job.store, folder, job.path("report"), ask_of(job))
+    limits = write_report(finished, job.store, folder, job.path("report"), ask_of(job))
     keep_what_was_learned(finished, job.store)
-    print(lines(finished, {"kernel": job.text("best"), "report": job.text("report")}, job.store))
+    files = {"kernel": job.text("best"), "report": job.text("report")}
+    print(lines(finished, files, job.store, limits.shortfall))
 
 
 def files_of(job: Job) -> RunFiles:

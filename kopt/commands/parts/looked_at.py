@@ -15,10 +15,12 @@ from kopt.command_line import completion
 from kopt.commands.parts.arguments import DEFAULTS, ROOT, kernel_text, problem_of
 from kopt.errors import ConfigError, nearest
 from kopt.load_config import load_device
+from kopt.run.layout import EARLIER, is_earlier
 from kopt.run.stores import store_folder
 from kopt.store import Store
 
 if TYPE_CHECKING:
+    from kopt.model.problem import Problem
     from kopt.run.so_far import RunSoFar
     from kopt.view.kernel import KernelView
 
@@ -47,6 +49,8 @@ FileProblem = Annotated[
 def run_folder(word: Path) -> Path:
     """Return the folder of a run that a word names: a folder, or a name below the folder of results.
 
+    `RUN/earlier_1` is an earlier search of a run, which a later start has kept.
+
     Raises:
         ConfigError: there is no such run.
     """
@@ -55,7 +59,9 @@ def run_folder(word: Path) -> Path:
         return found
     if word.is_dir():
         raise ConfigError(f"{word} holds no run: name the folder of a run that was started, e.g. results/demo")
-    names = [path.name for path in run_folders()]
+    runs = run_folders()
+    kept = [path for run in runs for path in sorted(run.glob(f"{EARLIER}*")) if is_earlier(path)]
+    names = [str(path.relative_to(results)) for path in (*runs, *kept)]
     known = f"; runs here are {', '.join(names[:8])}" if names else f"; {results} holds no run"
     raise ConfigError(f"there is no run {str(word)!r}{nearest(str(word), names) or known}")
 
@@ -70,8 +76,19 @@ def run_or_folder(word: Path) -> Path:
 
 
 def _found(word: Path) -> Path | None:
+    """Return the folder of a run that a word names; None where it names none.
+
+    Raises:
+        ConfigError: it names results of an earlier search, which were kept without what the search is read from.
+    """
     places = (word, Path(DEFAULTS.results) / word)
-    return next((folder for folder in places if folder.is_dir() and _is_run(folder)), None)
+    found = next((folder for folder in places if folder.is_dir() and _is_run(folder)), None)
+    if found and is_earlier(found) and not (found / "facts.json").is_file():
+        raise ConfigError(
+            f"{found} holds results alone, which an older kopt has kept without their rounds: look at its report.html "
+            "and best_kernel.py, or bring the run back by the command of before"
+        )
+    return found
 
 
 def run_folders() -> list[Path]:
@@ -114,7 +131,7 @@ def store_used(folder: Path, given: Path | None) -> Path:
     """Return the folder of the store that a run used: the given one, or where `store_folder` finds it."""
     from kopt.run.started import started
 
-    record = started(folder)
+    record = started(folder.parent if is_earlier(folder) else folder)
     found = store_folder(folder, record.config if record else DEFAULTS, record)
     return given or found or Path(DEFAULTS.store)
 
@@ -149,6 +166,23 @@ class Looker:
         name, sign, _ = word.rpartition(":")
         return opened(Path(name)) if sign else self.run
 
+    def problem_of(self, word: str) -> Problem | None:
+        """Return the problem of the kernel that a word names; None for one in a file whose problem is not known.
+
+        The problem of a file is the named one, else that of the run, of the run in whose folder the file lies, or of
+        the other kernel's run.
+
+        Raises:
+            ConfigError: the word names a run that does not exist.
+        """
+        run = self._run_of(word)
+        if not is_file(word):
+            return run.problem if run else None
+        if self.problem:
+            return problem_of(self.problem)
+        run = run or self.other
+        return run.problem if run else None
+
     def view(self, word: str) -> KernelView:
         """Look at a kernel: a file, `RUN:KERNEL`, or a kernel of the run.
 
@@ -167,17 +201,13 @@ class Looker:
         return view_of_trial(word, trial_named(kernel, run), run, store_of(run, None if sign else self.store))
 
     def view_of_file(self, file: Path) -> KernelView:
-        """Look at a kernel in a file; where its problem is known, build it.
-
-        The problem is the named one, else that of the run, of the run in whose folder the file lies, or of the other
-        kernel's run.
-        """
+        """Look at a kernel in a file; where its problem is known, build it."""
         from kopt.view.of_file import view_of_source, view_of_text
         from kopt.view.of_run import techniques_of
 
         source = kernel_text(file)
         run = self._run_of(str(file)) or self.other
-        problem = problem_of(self.problem) if self.problem else run.problem if run else None
+        problem = self.problem_of(str(file))
         if problem is None:
             return view_of_text(str(file), source)
         config = run.config if run else DEFAULTS

@@ -17,7 +17,7 @@ from typing import Annotated
 from pydantic import Field, ValidationError
 
 from kopt import safe_yaml
-from kopt.errors import ProblemError, nearest, with_place
+from kopt.errors import ProblemError, nearest, nearest_and, with_place
 from kopt.model.base import Value
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, Floor, InputRule, Keep, Layout, Problem, Tolerance, Workload
@@ -168,7 +168,8 @@ def _explain(error: ValidationError) -> str:
         return f"{'.'.join([*parents, last])} is missing"
     dtypes = [dtype.value for dtype in Dtype]
     if last == "dtype":
-        return f"dtype: unknown {fault['input']!r}{nearest(str(fault['input']), dtypes)}; known are {', '.join(dtypes)}"
+        known = f"known are {', '.join(dtypes)}"
+        return f"dtype: unknown {fault['input']!r}{nearest_and(str(fault['input']), dtypes, known)}"
     return f"{with_place(fault)} (got {fault['input']!r})"
 
 

@@ -72,39 +72,6 @@ def convolution_kernel(
     tl.store(output_ptr + place, total.to(output_ptr.dtype.element_ty), mask=inside[:, None] & kept[None, :])
 
 
-@triton.jit
-def depthwise_convolution_kernel(
-    x_ptr, weight_ptr, output_ptr, outputs, MULTIPLIER, CHANNELS, D, H, W, OD, OH, OW, KD: tl.constexpr,
-    KH: tl.constexpr, KW: tl.constexpr, SD: tl.constexpr, SH: tl.constexpr, SW: tl.constexpr, PD: tl.constexpr,
-    PH: tl.constexpr, PW: tl.constexpr, LD: tl.constexpr, LH: tl.constexpr, LW: tl.constexpr, BLOCK: tl.constexpr,
-    WIDE: tl.constexpr,
-):
-    """One input channel a group; MULTIPLIER output channels a group."""
-    program = tl.program_id(0)
-    if WIDE:
-        program = program.to(tl.int64)
-    index = program * BLOCK + tl.arange(0, BLOCK)
-    inside = index < outputs
-    ow, oh, od = index % OW, (index // OW) % OH, (index // (OW * OH)) % OD
-    plane = index // (OW * OH * OD)
-    out_channel = plane % (CHANNELS * MULTIPLIER)
-    x_plane = plane // (CHANNELS * MULTIPLIER) * CHANNELS + out_channel // MULTIPLIER
-    total = tl.zeros((BLOCK,), dtype=tl.float32)
-    for kd in range(KD):
-        d = od * SD - PD + kd * LD
-        for kh in range(KH):
-            h = oh * SH - PH + kh * LH
-            rows = inside & (d >= 0) & (d < D) & (h >= 0) & (h < H)
-            for kw in range(KW):
-                w = ow * SW - PW + kw * LW
-                place = ((x_plane * D + d) * H + h) * W + w
-                x = tl.load(x_ptr + place, mask=rows & (w >= 0) & (w < W), other=0.0)
-                tap = ((out_channel * KD + kd) * KH + kh) * KW + kw
-                weight = tl.load(weight_ptr + tap, mask=inside, other=0.0)
-                total += x.to(tl.float32) * weight.to(tl.float32)
-    tl.store(output_ptr + index, total.to(output_ptr.dtype.element_ty), mask=inside)
-
-
 def convolution(x, weight, stride, padding, dilation, groups):
     n = len(stride)
     ones = [1] * (3 - n)
@@ -121,14 +88,6 @@ def convolution(x, weight, stride, padding, dilation, groups):
     PD, PH, PW = [*[0] * (3 - n), *padding]
     LD, LH, LW = [*ones, *dilation]
     channels, out_channels = weight.shape[1], weight.shape[0] // groups
-    if channels == 1 and groups > 1:
-        outputs = output.numel()
-        wide = max(outputs, x.numel()) >= 2**31 - 1024
-        depthwise_convolution_kernel[(triton.cdiv(outputs, 256),)](
-            x.contiguous(), weight, output, outputs, out_channels, groups, D, H, W, OD, OH, OW, KD, KH, KW, SD, SH, SW, PD, PH, PW,
-            LD, LH, LW, BLOCK=256, WIDE=wide, num_warps=4,
-        )
-        return output
     weight = weight.flatten(2).transpose(1, 2).contiguous()
     image_stride = groups * channels * D * H * W
     if KD * KH * KW > 1:
