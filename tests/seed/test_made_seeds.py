@@ -77,6 +77,9 @@ def get_init_inputs():
     return []
 """
 REFERENCES["counts"] = FUNCTION.format("nn.functional.one_hot(x.argmax(-1), 64).float().mean(0)", "N, 64")
+REFERENCES["classes_that_vary"] = FUNCTION.format(
+    "x * nn.functional.one_hot(torch.topk(x, 2)[1], num_classes=x.shape[1]).sum(1)", "N, M"
+)
 REFERENCES["gradient"] = GRADIENT
 REFERENCES["attention_by_hand"] = "import math\nimport numpy as np\n" + FUNCTION.format(
     "torch.softmax(x @ x.transpose(1, 2) / math.sqrt(x.shape[2]) * np.log(x.shape[1]), dim=-1) @ x "
@@ -109,6 +112,7 @@ FURTHER = {"loss": Workload(name="one", constants={"N": 24, "M": 1}),
            "stored_sum": Workload(name="short", constants={"N": 128, "M": 4})}  # fmt: skip
 MADE_BY = {"conv": "inductor and template", "least_channel": "inductor and template", "templates": "template",
            "sorted_rows": "inductor and template", "attention": "template",
+           "classes_that_vary": "inductor and template",
            "places": "inductor and template", "average": "inductor and template"}  # fmt: skip
 
 
