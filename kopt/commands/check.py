@@ -43,14 +43,14 @@ def run(problem: ProblemName, device: DeviceName = DEFAULTS.device, json: AsJson
     from kopt.preflight.check_lines import Line, end_in_words
     from kopt.preflight.problem_check import PREPARED
     from kopt.problem import folder
-    from kopt.sandbox.environment import NO_GPU
+    from kopt.sandbox.caged_call import CAGED
     from kopt.sandbox.fresh import sharing_process
 
     target = load_device(device, ROOT)
     place = folder.find(problem, ROOT / Config().problems)
     files = folder.files(place) if place.exists() else ()
     shown = _Shown(as_json=json)
-    with sharing_process(NO_GPU, PREPARED), shown.ending():
+    with sharing_process(CAGED, PREPARED), shown.ending():
         try:
             shown.doing("reading the problem")
             loaded = folder.load(place)

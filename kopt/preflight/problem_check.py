@@ -25,9 +25,10 @@ CHECK_S = 600.0
 """Longest time of a check, s."""
 
 PREPARED = (
-    "torch", "kopt.device.interpret.judge", "kopt.device.expected.calibration", "kopt.device.facts.facts",
+    "torch", "sympy", "kopt.device.interpret.judge", "kopt.device.expected.calibration", "kopt.device.facts.facts",
 )  # fmt: skip
-"""Modules that a check needs, to be imported outside the cage, once for all of its calls."""
+"""Modules that a check needs, to be imported outside the cage, once for all of its calls; torch computes the sizes of
+results with sympy."""
 
 START_S = 8.0
 """Time of the processes that build and judge one kernel on an idle machine, beside the work of its draws, s."""
@@ -301,7 +302,8 @@ def _verdict_time(problem: Problem, calibration_s: float) -> str:
     from kopt.device.reference.trial import try_sizes
 
     draws = plan(problem.small, 0, further=further_edges(problem))
-    elements = sum(try_sizes(problem, draw.workload.constants).largest for draw in draws)
+    largest = {small.name: try_sizes(problem, small.constants).largest for small in problem.small}
+    elements = sum(largest[draw.workload.name] for draw in draws)
     seconds = START_S + calibration_s + elements / ELEMENTS_S
     return (
         f"to judge one kernel without a GPU takes about {seconds:.0f} s on an idle machine, {START_S:.0f} s of it to "

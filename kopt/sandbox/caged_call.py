@@ -17,7 +17,7 @@ from pydantic import BaseModel
 from kopt import errors
 from kopt.errors import KoptError, NotDone, WorkerDied
 from kopt.sandbox.cage import Limits
-from kopt.sandbox.environment import NO_GPU
+from kopt.sandbox.environment import NO_GPU, ONE_THREAD
 from kopt.sandbox.fresh import Listener, run_in_shared, tell_caller
 from kopt.sandbox.pipe import Malformed, Report
 from kopt.sandbox.pool import Died, Raised, Returned, TimedOut, run_forked
@@ -26,6 +26,8 @@ from kopt.sandbox.reply import pack, unpack
 P = ParamSpec("P")
 M = TypeVar("M", bound=BaseModel)
 
+CAGED = {**NO_GPU, **ONE_THREAD}
+"""Environment of the process whose children are caged."""
 START_S = 60.0
 """Most time of the fresh process beside the limit of the call: imports; generous, s."""
 RESULT_BYTES = 64 << 20
@@ -72,7 +74,7 @@ def run_caged_heard(
         KoptError, WorkerDied: as for `run_caged`.
     """
     answer = run_in_shared(
-        NO_GPU, seconds + START_S, listener, _in_fresh_process, seconds, _Call(os.getcwd(), function, args, named)
+        CAGED, seconds + START_S, listener, _in_fresh_process, seconds, _Call(os.getcwd(), function, args, named)
     )
     if answer.error:
         kind = getattr(errors, answer.error, KoptError)
