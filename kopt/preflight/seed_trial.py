@@ -40,7 +40,10 @@ def seed_line(problem: Problem, device: Device, store: Path, place: Path) -> Lin
         return Line(name=SEED, state="note", text=text)
     number = _kernels(seed)
     kernels = f"{number} kernel{'' if number == 1 else 's'}"
-    return Line(name=SEED, state="ok", text=f"can be made of the reference: {kernels}, by {MAKERS[seed.made_by]}")
+    text = (
+        f"can be made of the reference: {kernels}, by {MAKERS[seed.made_by]}; whether it is right, a search finds out"
+    )
+    return Line(name=SEED, state="ok", text=text)
 
 
 def _instead(place: Path) -> str:

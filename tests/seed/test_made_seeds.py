@@ -152,7 +152,10 @@ def test_a_seed_is_right_at_sizes_it_was_not_traced_with(name: str, tmp_path: Pa
     [
         ("torch.fft.fft(x).real", "TorchInductor has no Triton for aten._fft"),
         ("x.view(N, M)", "the reference computes nothing"),
-        ("sum(torch.tanh(x[:, at]) for at in range(x.shape[1]))", "the reference holds for m = 80 alone"),
+        (
+            "sum(torch.tanh(x[:, at]) for at in range(x.shape[1]))",
+            "the reference holds for m = 80 alone .*, which small workload small changes: give it",
+        ),
         ("torch.stack([row.exp() for row in x])", "the reference holds for n = 96 alone"),
     ],
 )
