@@ -18,7 +18,7 @@ from kopt.model.problem import Problem
 from kopt.project import project_root
 from kopt.provenance import code_digest
 from kopt.sandbox.environment import NO_GPU
-from kopt.sandbox.fresh import run_with_environment
+from kopt.sandbox.fresh import run_in_shared
 from kopt.seed.make import LIMITS, Seed, make_seeds
 from kopt.store import Store
 
@@ -32,8 +32,8 @@ def seeds_of(problem: Problem, device: Device, *, variants: int = 1, limit_s: fl
     Raises:
         SeedError: no seed can be made; one line.
     """
-    return run_with_environment(
-        NO_GPU, limit_s + START_S, make_seeds, problem, device, variants=variants, limit_s=limit_s
+    return run_in_shared(
+        NO_GPU, limit_s + START_S, None, make_seeds, problem, device, variants=variants, limit_s=limit_s
     )
 
 
@@ -98,6 +98,21 @@ def made_seed(problem: Problem, device: Device, store: Store, why: str) -> Kerne
     Raises:
         SeedError: no seed can be made; one line.
     """
+    return problem.seed.with_source(kept_seed(problem, device, store, why).source)
+
+
+def kept_seed(problem: Problem, device: Device, store: Store, why: str = "") -> Seed:
+    """Return a seed that is made of a problem's reference, as `made_seed` does, with who wrote its kernels.
+
+    Args:
+        problem: the problem.
+        device: the device to write for; in place of a measured one the described one that is most like it.
+        store: keeps seeds that were made.
+        why: why it is made, for the line on stderr that announces it; empty: no line.
+
+    Raises:
+        SeedError: no seed can be made; one line.
+    """
     if device.measured:
         device = nearest(device, list(described_devices(project_root()).values()))
     without = problem.model_copy(update={"seed": problem.seed.with_source("")})
@@ -107,7 +122,8 @@ def made_seed(problem: Problem, device: Device, store: Store, why: str) -> Kerne
     )  # fmt: skip
 
     def make() -> Seed:
-        print(f"kopt: {why}: making a seed kernel of its reference", file=sys.stderr, flush=True)
+        if why:
+            print(f"kopt: {why}: making a seed kernel of its reference", file=sys.stderr, flush=True)
         return seeds_of(without, device)[0]
 
-    return problem.seed.with_source(store.shelf(Seed).get_or_make(key, make).source)
+    return store.shelf(Seed).get_or_make(key, make)

@@ -135,6 +135,14 @@ class Problem(Value):
         return bool(self.seed.source.strip())
 
     @property
+    def workloads(self) -> tuple[tuple[Workload, WorkloadKind], ...]:
+        """All workloads with their kinds: the timed ones, the hidden ones, the small ones."""
+        groups: tuple[tuple[tuple[Workload, ...], WorkloadKind], ...] = (
+            (self.main, "timed"), (self.hidden, "hidden"), (self.small, "small"),
+        )  # fmt: skip
+        return tuple((workload, kind) for group, kind in groups for workload in group)
+
+    @property
     def judged_beside_main(self) -> tuple[Workload, ...]:
         """Workloads that a judge on a GPU runs beside the main ones: the hidden ones, and the last small one."""
         return (*self.hidden, self.small[-1])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import ParamSpec, TypeVar
 
@@ -11,7 +12,8 @@ from kopt.model.base import Value
 from kopt.neutral import visible
 from kopt.problem.derive import Derived, derived
 from kopt.problem.draft import Draft
-from kopt.sandbox.caged_call import run_caged
+from kopt.sandbox.caged_call import run_caged, run_caged_heard
+from kopt.sandbox.fresh import Listener
 
 P = ParamSpec("P")
 V = TypeVar("V", bound=Value)
@@ -32,8 +34,28 @@ def caged(name: str, seconds: float, returns: type[V], function: Callable[P, V],
     Raises:
         ProblemError: one line that says what is wrong; a death in the cage is the problem's.
     """
-    try:
+    with _in_words(name, seconds):
         return run_caged(seconds, returns, function, *args, **named)
+
+
+def caged_heard(
+    listener: Listener, name: str, seconds: float, returns: type[V], function: Callable[P, V], *args: P.args,
+    **named: P.kwargs,
+) -> V:  # fmt: skip
+    """Call a function as `caged` does, and hear what it tells by `kopt.sandbox.caged_call.tell`.
+
+    Raises:
+        ProblemError: as for `caged`.
+    """
+    with _in_words(name, seconds):
+        return run_caged_heard(listener, seconds, returns, function, *args, **named)
+
+
+@contextmanager
+def _in_words(name: str, seconds: float) -> Iterator[None]:
+    """Turn what ends a call in the cage into an error in one line."""
+    try:
+        yield
     except NotDone as error:
         raise ProblemError(
             f"{name}: kopt runs the model, at full size without values and at small sizes on the CPU, and was not done "

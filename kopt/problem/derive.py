@@ -201,12 +201,15 @@ def _chosen(whole: Problem, constants: Mapping[str, int], draft: Draft) -> _Choi
     length of a table, and a bias is as long as a row of results.
 
     Raises:
-        ProblemError: no small sizes are found, or the reference runs with none of them.
+        ProblemError: no small sizes are found, or the reference runs with none of them, or not with its own.
     """
+    from kopt.device.reference import trial
+
     first = _choice(whole, constants, draft)
     reason = _fault(whole, first, draft)
     if not reason:
         return first
+    trial.try_own_values(whole)  # else what is wrong would be told of other sizes, after all of them were tried
     names = [size.names for size in first.sizes.sizes]
     groups = equal_groups(constants, [name for of_size in names for name in of_size])
     fewer = [sum(some, ()) for count in range(MOST_FIXED + 1) for some in combinations(names, count)]

@@ -73,7 +73,8 @@ def problem_of(request: Request) -> Derived:
     def draft(names: Mapping[str, str], **workloads: tuple[Workload, ...]) -> Draft:
         reference = _reference(request, path, body, made, arguments, names, is_class)
         sizes = tuple(dict.fromkeys(names.values()))
-        return Draft(name=request.name, reference=reference, dtype=request.dtype, sizes=sizes, **workloads)
+        file = request.said.rpartition("/")[2]  # the reference is made: its lines are in no file of the user's
+        return Draft(name=request.name, reference=reference, file=file, dtype=request.dtype, sizes=sizes, **workloads)
 
     first = derived(draft(names))
     if more := {own: one for own, one in partners(arguments, first.together).items() if own not in equal}:

@@ -17,8 +17,8 @@ from pydantic import BaseModel
 from kopt import errors
 from kopt.errors import KoptError, NotDone, WorkerDied
 from kopt.sandbox.cage import Limits
-from kopt.sandbox.environment import NO_GPU
-from kopt.sandbox.fresh import run_with_environment
+from kopt.sandbox.environment import NO_GPU, ONE_THREAD
+from kopt.sandbox.fresh import Listener, run_in_shared, tell_caller
 from kopt.sandbox.pipe import Malformed, Report
 from kopt.sandbox.pool import Died, Raised, Returned, TimedOut, run_forked
 from kopt.sandbox.reply import pack, unpack
@@ -26,10 +26,16 @@ from kopt.sandbox.reply import pack, unpack
 P = ParamSpec("P")
 M = TypeVar("M", bound=BaseModel)
 
+CAGED = {**NO_GPU, **ONE_THREAD}
+"""Environment of the process whose children are caged."""
 START_S = 60.0
 """Most time of the fresh process beside the limit of the call: imports; generous, s."""
 RESULT_BYTES = 64 << 20
 """Largest answer."""
+
+
+_reports: list[Report] = []
+"""In a caged child, its pipe to the process that it was forked from."""
 
 
 class Answer(BaseModel):
@@ -55,8 +61,20 @@ def run_caged(seconds: float, returns: type[M], function: Callable[P, M], *args:
         KoptError: the function raised it; the text comes from the cage.
         WorkerDied: the function was not done in time, died, raised another error, or sent something else.
     """
-    answer = run_with_environment(
-        NO_GPU, seconds + START_S, _in_fresh_process, seconds, _Call(os.getcwd(), function, args, named)
+    return run_caged_heard(None, seconds, returns, function, *args, **named)
+
+
+def run_caged_heard(
+    listener: Listener | None, seconds: float, returns: type[M], function: Callable[P, M], *args: P.args,
+    **named: P.kwargs,
+) -> M:  # fmt: skip
+    """Call a function as `run_caged` does, and hear what it tells by `tell`; the texts come from the cage.
+
+    Raises:
+        KoptError, WorkerDied: as for `run_caged`.
+    """
+    answer = run_in_shared(
+        CAGED, seconds + START_S, listener, _in_fresh_process, seconds, _Call(os.getcwd(), function, args, named)
     )
     if answer.error:
         kind = getattr(errors, answer.error, KoptError)
@@ -65,6 +83,12 @@ def run_caged(seconds: float, returns: type[M], function: Callable[P, M], *args:
         return returns.model_validate_json(answer.result)
     except ValueError as error:
         raise WorkerDied(f"{function.__name__}: the answer from the cage cannot be parsed") from error
+
+
+def tell(text: str) -> None:
+    """Tell the caller of a caged call a text while the call goes on; outside of one, nobody."""
+    for report in _reports:
+        report.tell(text)
 
 
 class _Call:
@@ -78,6 +102,7 @@ class _Call:
     def __call__(self, report: Report) -> bytes:
         if self.folder not in sys.path:  # not outside the cage: a module of kopt's own could be shadowed there
             sys.path.append(self.folder)
+        _reports.append(report)
         try:
             return pack(Answer(result=self.function(*self.args, **self.named).model_dump_json()))
         except KoptError as error:
@@ -95,7 +120,7 @@ def _in_fresh_process(seconds: float, call: _Call) -> Answer:
     places = [Path(place) for place in (call.folder, *sys.path)]
     readable = tuple(place for place in places if place.exists())
     limits = Limits(wall_s=seconds, result_bytes=RESULT_BYTES, readable=readable)
-    ((_, outcome),) = run_forked([call], workers=1, limits=limits)
+    ((_, outcome),) = run_forked([call], workers=1, limits=limits, listener=lambda _, text: tell_caller(text))
     name = call.function.__name__
     match outcome:
         case Returned(value=value):

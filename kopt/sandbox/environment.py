@@ -12,6 +12,8 @@ GPU_VARIABLE = "CUDA_VISIBLE_DEVICES"
 """Variable that says which GPUs CUDA may use."""
 NO_GPU: Mapping[str, str] = {GPU_VARIABLE: ""}
 """Environment of a process that is to see no GPU."""
+ONE_THREAD: Mapping[str, str] = {"OMP_NUM_THREADS": "1"}
+"""Environment of a process that computes little: several threads wait for each other where cores are busy."""
 NO_CUDA_CALL: Mapping[str, str] = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 """Environment in which torch asks NVML whether there is a GPU, and does not initialise CUDA, which ends forking."""
 

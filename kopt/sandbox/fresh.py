@@ -12,6 +12,8 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass
 from multiprocessing import get_context
 from types import ModuleType, TracebackType
 from typing import ParamSpec, TypeVar
@@ -30,6 +32,21 @@ OF_MAIN = pickle.SHORT_BINUNICODE + bytes([len(MAIN)]) + MAIN.encode()
 """The pickled name of that module, which a call holds whose function or arguments are defined there."""
 END_S = 10.0
 """Longest wait for the status of a process that has closed its pipe, s."""
+
+Listener = Callable[[str], None]
+"""Takes a text that a call tells while it goes on."""
+
+
+@dataclass(frozen=True)
+class _Told:
+    """A text that a call tells its caller while it goes on."""
+
+    text: str
+
+
+_callers: list[Exchange] = []
+"""In a fresh process, the exchange with its caller."""
+_kept: ContextVar[FreshProcess | None] = ContextVar("process that calls share", default=None)
 
 
 def run_in_fresh_process(seconds: float, function: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
@@ -65,8 +82,54 @@ def run_with_environment(
         return process.call(seconds, function, *args, **named)
 
 
+@contextmanager
+def sharing_process(variables: Mapping[str, str], modules: Sequence[str]) -> Iterator[None]:
+    """Let all calls by `run_in_shared` inside the block be made in one process, which imports modules once.
+
+    Args:
+        variables: environment variables to set before any module is imported.
+        modules: names of modules that the calls need, imported at once.
+    """
+    with FreshProcess(variables, modules=modules) as process:
+        token = _kept.set(process)
+        try:
+            yield
+        finally:
+            _kept.reset(token)
+
+
+def run_in_shared(
+    variables: Mapping[str, str], seconds: float, listener: Listener | None, function: Callable[P, R], *args: P.args,
+    **named: P.kwargs,
+) -> R:  # fmt: skip
+    """Call a function in the process that calls share (`sharing_process`), where there is one; else in a fresh one.
+
+    For functions that leave the process as it was for the next one, as those that do their work in forked children.
+
+    Args:
+        variables: environment variables of a fresh process.
+        seconds: limit of the call.
+        listener: called with what the function tells by `tell_caller`; None: nobody listens.
+        function: a function of a module, called with the arguments that follow.
+
+    Raises:
+        WorkerDied, KoptError: as for `run_in_fresh_process`.
+    """
+    if (shared := _kept.get()) is not None:
+        return shared.call_heard(listener, seconds, function, *args, **named)
+    call = pickle.dumps((function, args, named))
+    with FreshProcess(variables, imports_main=OF_MAIN in call) as process:
+        return process.call_heard(listener, seconds, function, *args, **named)
+
+
+def tell_caller(text: str) -> None:
+    """Tell the caller of this fresh process a text while its call goes on; elsewhere, nobody."""
+    for caller in _callers:
+        caller.send(_Told(text))
+
+
 class FreshProcess:
-    """A fresh process, which imports modules while its caller does something else, and then makes one call."""
+    """A fresh process, which imports modules while its caller does something else, and then makes calls."""
 
     def __init__(
         self, variables: Mapping[str, str], *, modules: Sequence[str] = (), imports_main: bool = False
@@ -96,9 +159,24 @@ class FreshProcess:
         os.close(self._pidfd)
 
     def call(self, seconds: float, function: Callable[P, R], *args: P.args, **named: P.kwargs) -> R:
-        """Make the call.
+        """Make a call.
 
         Args:
+            seconds: limit of the call.
+            function: a function of a module, called with the arguments that follow.
+
+        Raises:
+            WorkerDied, KoptError: as for `run_in_fresh_process`.
+        """
+        return self.call_heard(None, seconds, function, *args, **named)
+
+    def call_heard(
+        self, listener: Listener | None, seconds: float, function: Callable[P, R], *args: P.args, **named: P.kwargs
+    ) -> R:
+        """Make a call, and hear what it tells while it goes on.
+
+        Args:
+            listener: called with what the function tells by `tell_caller`; None: nobody listens.
             seconds: limit of the call.
             function: a function of a module, called with the arguments that follow.
 
@@ -108,7 +186,11 @@ class FreshProcess:
         until = time.monotonic() + seconds
         try:
             self._exchange.send((function, args, named), seconds)
-            answer: R | KoptError = self._exchange.receive(until - time.monotonic())
+            answer: R | KoptError | _Told = self._exchange.receive(until - time.monotonic())
+            while isinstance(answer, _Told):
+                if listener is not None:
+                    listener(answer.text)
+                answer = self._exchange.receive(until - time.monotonic())
         except TimeoutError as error:
             raise WorkerDied(f"{function.__name__} was not done within {seconds:g} s") from error
         except (EOFError, BrokenPipeError, ConnectionResetError) as error:
@@ -139,20 +221,21 @@ def _main_hidden() -> Iterator[None]:
 
 
 def _answer(exchange: Exchange, parent: int, variables: dict[str, str], modules: tuple[str, ...]) -> None:
-    """Run in the fresh process: import modules, make the pickled call, and send its result or its error."""
+    """Run in the fresh process: import modules, make the pickled calls, and send the result or the error of each."""
     os.setsid()
     die_with_parent(parent)
     os.environ.update(variables)
     for name in modules:
         importlib.import_module(name)
-    try:
-        function, args, named = exchange.receive()
-    except EOFError:  # no call comes
-        return
-    try:
-        answer = function(*args, **named)
-    except KoptError as error:
-        answer = error
-    sys.stdout.flush()
-    exchange.send(answer)
-    exchange.close()
+    _callers.append(exchange)
+    while True:
+        try:
+            function, args, named = exchange.receive()
+        except EOFError:  # no call comes
+            return
+        try:
+            answer = function(*args, **named)
+        except KoptError as error:
+            answer = error
+        sys.stdout.flush()
+        exchange.send(answer)

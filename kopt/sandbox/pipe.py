@@ -10,7 +10,7 @@ import struct
 from dataclasses import dataclass, field
 
 NONCE_BYTES = 16
-PHASE, ASKED, RETURNED, RAISED, STATUS = b"P", b"A", b"R", b"E", b"S"
+PHASE, TOLD, ASKED, RETURNED, RAISED, STATUS = b"P", b"T", b"A", b"R", b"E", b"S"
 _HEAD = struct.Struct(f"<{NONCE_BYTES}scQ")
 _LENGTH = struct.Struct("<Q")
 
@@ -32,6 +32,10 @@ class Report:
     def phase(self, name: str) -> None:
         """Report the phase that the task begins; an exceeded limit or a death is reported with it."""
         self.send(PHASE, name.encode())
+
+    def tell(self, text: str) -> None:
+        """Tell the parent, which listens, a text while the task goes on."""
+        self.send(TOLD, text.encode(errors="replace"))
 
     def ask(self) -> bytes:
         """Ask the parent for this task's message, wait for it and return it; may be called once.

@@ -27,15 +27,17 @@ from dataclasses import dataclass, field
 
 from kopt.sandbox.cage import Limits, installed_places
 from kopt.sandbox.child import Task
-from kopt.sandbox.pipe import ASKED, PHASE, RAISED, RETURNED, STATUS, Malformed
+from kopt.sandbox.pipe import ASKED, PHASE, RAISED, RETURNED, STATUS, TOLD, Malformed
 from kopt.sandbox.processes import adopt_orphans, children, descendants, kill_orphans
-from kopt.sandbox.running import START_PHASE, RunningChild, start_child
+from kopt.sandbox.running import START_PHASE, Listener, RunningChild, start_child
 from kopt.sandbox.use import is_fuller, memory_used, resident
 
 TICK_S = 0.5
 """Interval at which the children's processes are counted, s."""
 GRACE_S = 20.0
 """Time past its limit that a child has to finish sending a result that it has begun, s."""
+TOLD_BYTES = 1 << 20
+"""Most bytes that a child may tell while it runs."""
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,9 @@ MessageFor = Callable[[int], bytes | None]
 
 
 def run_forked(
-    tasks: Sequence[Task], *, workers: int, limits: Limits, message_for: MessageFor | None = None
-) -> Iterator[tuple[int, Outcome]]:
+    tasks: Sequence[Task], *, workers: int, limits: Limits, message_for: MessageFor | None = None,
+    listener: Listener | None = None,
+) -> Iterator[tuple[int, Outcome]]:  # fmt: skip
     """Run every task in a caged child, `workers` at a time; yield (index, outcome) as the tasks end.
 
     A task's working directory is its child's scratch folder, the only place that the task may write to; the folder is
@@ -95,6 +98,7 @@ def run_forked(
         limits: limits of each child; the child's time begins anew when its message has been sent.
         message_for: makes the message for a task that asks (`Report.ask`).  It is called in this process, for the
             first time when all running tasks have asked, and again whenever a task has ended.
+        listener: called in this process with each text that a task tells; without it, no task may tell any.
 
     Raises:
         ValueError: `workers` is less than 1.
@@ -111,7 +115,8 @@ def run_forked(
         while waiting or running:
             while waiting and len(running) < workers:
                 index, task = waiting.pop()
-                running.append(start_child(index, task, limits, asks=message_for is not None))
+                asks = message_for is not None
+                running.append(start_child(index, task, limits, asks=asks, listener=listener))
             asked = asked or all(child.asking for child in running)
             if message_for is not None and asked:
                 _send_messages(running, message_for, limits)
@@ -250,6 +255,12 @@ def _apply_frame(child: RunningChild, kind: bytes, payload: bytes) -> Raised | N
             if payload == START_PHASE.encode():
                 raise Malformed("a frame reports the phase of the beginning again")
             child.phase = payload.decode()
+            return None
+        if kind == TOLD and child.listener is not None:
+            child.told_bytes += len(payload)
+            if child.told_bytes > TOLD_BYTES:
+                raise Malformed(f"told more than {TOLD_BYTES >> 10} KiB")
+            child.listener(child.index, payload.decode(errors="replace"))
             return None
         if kind == ASKED and child.inbox >= 0 and not child.unsent:
             child.asking = True

@@ -7,6 +7,7 @@ import secrets
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,9 @@ from kopt.sandbox.remove import remove_folder
 
 START_PHASE = "start"
 """Phase of a task until it reports another one."""
+
+Listener = Callable[[int, str], None]
+"""Takes the index of a task, and a text that the task tells while it runs."""
 
 
 @dataclass(eq=False)
@@ -56,6 +60,10 @@ class RunningChild:
     """What of its message is still to be written, as far as it reads."""
     asking: bool = False
     """Whether the child waits for a message."""
+    listener: Listener | None = None
+    """Called with what the child tells; None: it may tell nothing."""
+    told_bytes: int = 0
+    """Bytes that it told while it ran."""
 
     def answer(self, message: bytes, wall_s: float) -> None:
         """Let the child have its message, and its time begin anew."""
@@ -85,7 +93,9 @@ class RunningChild:
         remove_folder(self.scratch)
 
 
-def start_child(index: int, task: Task, limits: Limits, *, asks: bool) -> RunningChild:
+def start_child(
+    index: int, task: Task, limits: Limits, *, asks: bool, listener: Listener | None = None
+) -> RunningChild:
     """Fork a caged child for a task.
 
     Args:
@@ -93,6 +103,7 @@ def start_child(index: int, task: Task, limits: Limits, *, asks: bool) -> Runnin
         task: the task.
         limits: limits of the child.
         asks: whether the child may ask for a message.
+        listener: called with what the child tells; None: it may tell nothing.
     """
     nonce = secrets.token_bytes(NONCE_BYTES)
     inbox_end, inbox = os.pipe() if asks else (-1, -1)
@@ -119,4 +130,6 @@ def start_child(index: int, task: Task, limits: Limits, *, asks: bool) -> Runnin
     deadline = time.monotonic() + limits.wall_s
     frames = Frames(nonce, limits.result_bytes)
     watched = {results, output, process}
-    return RunningChild(index, pid, results, output, process, scratch, deadline, frames, group, watched, inbox=inbox)
+    return RunningChild(
+        index, pid, results, output, process, scratch, deadline, frames, group, watched, inbox=inbox, listener=listener
+    )  # fmt: skip

@@ -14,10 +14,10 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import TreeSpec, tree_flatten
 
 from kopt.device.build.stub_gpu import CUDA
-from kopt.device.reference.contract import input_names
 from kopt.device.reference.forward import call
+from kopt.device.reference.given import input_names
 from kopt.errors import SeedError
-from kopt.model.problem import Problem
+from kopt.model.problem import Problem, workload_title
 from kopt.seed.inductor import Inductor
 from kopt.seed.operators import Whole, table
 from kopt.seed.size_math import symbols_in_math
@@ -70,7 +70,7 @@ def trace(problem: Problem, inductor: Inductor) -> ReferenceGraph:
         ProblemError: the reference raises.
         SeedError: the reference has parts that no graph can hold.
     """
-    settings = alike([set_up(problem, workload) for workload in (*problem.main, *problem.hidden, *problem.small)])
+    settings = alike([set_up(problem, workload) for workload, _ in problem.workloads])
     setting = settings[0]
     env = inductor.shape_env(duck_shape=False)
     mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=env)
@@ -101,7 +101,7 @@ def trace(problem: Problem, inductor: Inductor) -> ReferenceGraph:
         return tuple(leaf for leaf in out if isinstance(leaf, torch.Tensor))
 
     graph = _traced(run, arguments, mode, inductor, differentiates)
-    symbols.check_free()
+    symbols.check_free([workload_title(workload.name, kind) for workload, kind in problem.workloads])
     return ReferenceGraph(
         graph, arguments, argument_names, input_names(setting.model, len(setting.inputs)), fixed, spec[0], spec[1],
         mode, env, constants,
@@ -178,8 +178,11 @@ class _Symbols:
                 return made * (values[0] // own[0])
         return None
 
-    def check_free(self) -> None:
+    def check_free(self, workloads: Sequence[str]) -> None:
         """Check that no symbol became a number, or another size, while the reference was traced.
+
+        Args:
+            workloads: titles of the workloads, in the order of the values.
 
         Raises:
             SeedError: the graph holds for some workloads only; the message names the size.
@@ -194,15 +197,18 @@ class _Symbols:
                 if now.subs({other: self._values[other][place] for other in read}) != value:
                     lost[self._names[values]] = values
         if lost:
-            raise SeedError(_fixed_sizes(lost))
+            raise SeedError(_fixed_sizes(lost, workloads))
 
 
-def _fixed_sizes(sizes: dict[str, Values]) -> str:
+def _fixed_sizes(sizes: dict[str, Values], workloads: Sequence[str]) -> str:
     each = ", ".join(f"{name} = {values[0]}" for name, values in sizes.items())
+    changing = [
+        title for at, title in enumerate(workloads) if any(values[at] != values[0] for values in sizes.values())
+    ]
     return (
         f"the reference holds for {each} alone (a loop of so many passes, or a size that becomes a plain number, as by "
-        "float()), but workloads change that: let all workloads of problem.yaml have this value (docs/seeds.md), or "
-        "write the kernel by hand"
+        f"float()), which {', '.join(changing)} change{'' if changing[1:] else 's'}: give it that value there too, in "
+        "problem.yaml (docs/seeds.md), or write the kernel by hand"
     )
 
 

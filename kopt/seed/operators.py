@@ -93,6 +93,8 @@ class Whole(TorchFunctionMode):
             return _linear(*args, **kwargs)
         if func is torch.nn.functional.group_norm and isinstance(args[1], torch.SymInt):
             return _group_norm(*args, **kwargs)
+        if func is torch.nn.functional.one_hot and isinstance(_classes(*args, **kwargs), torch.SymInt):
+            return _one_hot(*args, **kwargs)
         if func in _POOLED and args[0].dim() in (2, 3):
             return _max_pool_of_rows(*args, **kwargs)
         if func in _MAKERS and args and _is_plain(args[0]) and not self._differentiates:
@@ -134,6 +136,16 @@ def _group_norm(
     along = [1, channels, *[1] * len(rest)]
     normal = normal if weight is None else normal * weight.view(along)
     return (normal if bias is None else normal + bias.view(along)).to(x.dtype)
+
+
+def _classes(tensor: torch.Tensor, num_classes: Any = -1) -> Any:
+    """Return the number of classes of a call of `one_hot`."""
+    return num_classes
+
+
+def _one_hot(tensor: torch.Tensor, num_classes: Any = -1) -> torch.Tensor:
+    """Mark classes whose number the workloads change: torch's own operator takes it for a constant."""
+    return (tensor.unsqueeze(-1) == torch.arange(num_classes, device=tensor.device)).to(torch.int64)
 
 
 def _is_plain(data: object) -> bool:

@@ -1,4 +1,7 @@
-"""Give a kernel's autotuners the configurations that won on a GPU, so that they try none for the timed shapes."""
+"""Give a kernel's autotuners the configurations that won on a GPU, so that they try none for the timed shapes.
+
+In Triton's interpreter, which has nothing to time, they take their first configuration.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,8 @@ from kopt.winner.source import ModuleText, autotuned
 
 NAMES = frozenset({"TUNED", "_remember_configurations"})
 """Names that the added statements define."""
+INTERPRETED = "_choose_when_interpreted"
+"""Name of the added function by which autotuners work in Triton's interpreter."""
 
 
 class Choice(NamedTuple):
@@ -64,6 +69,29 @@ def with_choices(text: ModuleText, chosen: Sequence[Choice]) -> ModuleText:
     if not known or text.names & NAMES:
         return text
     return replace(text, body=f"{text.body}\n\n\n{_remembered(known)}", names=text.names | NAMES)
+
+
+def with_choice_in_interpreter(text: ModuleText) -> ModuleText:
+    """Add the statements by which a module's autotuners take their first configuration in Triton's interpreter.
+
+    There an autotuner with several raises `0 active drivers`, since it asks for a GPU's clock.
+    """
+    tuners = sorted(autotuned(text.body))
+    if not tuners or INTERPRETED in text.names:
+        return text
+    statements = f'''def {INTERPRETED}():
+    """Let autotuners take their first configuration in Triton's interpreter, which has nothing to time."""
+    from triton import knobs
+
+    if knobs.runtime.interpret:
+        for tuner in ({", ".join(tuners)},):
+            while not hasattr(tuner, "configs"):
+                tuner = tuner.fn
+            tuner.configs = tuner.configs[:1]
+
+
+{INTERPRETED}()'''
+    return replace(text, body=f"{text.body}\n\n\n{statements}", names=text.names | {INTERPRETED})
 
 
 def have_same_autotuners(one: str, other: str) -> bool:

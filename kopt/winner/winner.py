@@ -22,7 +22,7 @@ from kopt.run_settings import RunSettings
 from kopt.store import Store
 from kopt.winner.judged import given_of, judged_beside
 from kopt.winner.source import ModuleText, module_text
-from kopt.winner.tuning import NAMES, Choice, choices, with_choices
+from kopt.winner.tuning import NAMES, Choice, choices, with_choice_in_interpreter, with_choices
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,8 @@ class Winner:
     @property
     def text(self) -> ModuleText:
         """The kernel's module, with its autotuners' choices."""
-        return with_choices(module_text(self.source, self.problem.seed.source), self.choices)
+        text = with_choices(module_text(self.source, self.problem.seed.source), self.choices)
+        return with_choice_in_interpreter(text)
 
     @property
     def is_tuned(self) -> bool:

@@ -1,17 +1,20 @@
 """`kopt check` says, a line for each requirement, whether a problem can be judged, in the words of a newcomer."""
 
+import json
 from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
 from kopt import cli
-from kopt.commands.parts.problem_check import examined, in_words
 from kopt.device.interpret.judge import check_size
 from kopt.errors import ProblemError
 from kopt.load_config import load_device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, Problem, Workload
+from kopt.preflight.check_lines import Report, Told, in_words
+from kopt.preflight.problem_check import examined
+from kopt.problem.caged import caged_heard
 
 DEVICE = "h100"
 HEAD = "import torch\nfrom torch import nn\n\nrows = 512\ncols = 256\n\n"
@@ -130,9 +133,7 @@ def test_a_small_workload_that_is_not_small_is_named_and_not_run(tmp_path, monke
     report, lines = checked(problem("return torch.relu(x) * 2", small=(large, SMALL[0])), tmp_path, monkeypatch)
     assert "small workload large (2048x2048, 4,194,304 elements) may take minutes" in lines["small"][1]
     assert report.judgeable
-    assert lines["kernel"] == (
-        "note", "none: a search makes one of the reference; or write kernel.py with kernel_function(x)"
-    )  # fmt: skip
+    assert lines["kernel"] == ("note", "none; one of yours, kernel.py, would have kernel_function(x)")
 
 
 def test_the_command_ends_with_status_1_where_a_problem_cannot_be_judged(tmp_path, capsys):
@@ -145,6 +146,79 @@ def test_the_command_ends_with_status_1_where_a_problem_cannot_be_judged(tmp_pat
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "ok     files      problem.py, problem.yaml"
     assert said[-1] == "random cannot be judged: tolerance"
+    assert not any(line.split()[1] == "seed" for line in said)  # what cannot be judged needs none
+
+
+def written(own, folder):
+    """Write a problem into a new folder, and return its path."""
+    folder.mkdir()
+    (folder / "problem.py").write_text(own.reference)
+    small = "{tiles: {rows: 8, cols: 64}, ragged: {rows: 3, cols: 37}}"
+    (folder / "problem.yaml").write_text(f"dtype: float32\nworkloads: {{small: {small}}}\n")
+    return str(folder)
+
+
+def test_a_seed_is_made_before_a_search_and_kept_for_it(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)  # the store is in the working folder, as that of a search
+    path = written(problem("return torch.relu(x).sum(1)"), tmp_path / "sums")
+    for _ in range(2):
+        assert cli.main(["check", path]) == 0
+        said = capsys.readouterr().out.splitlines()
+        line = "ok     seed       can be made of the reference: 1 kernel, by TorchInductor; whether it is right, "
+        assert said[-2:] == [f"{line}a search finds out", "sums can be judged"]
+        assert len(list((tmp_path / "results" / "store").glob("*/*/*.json"))) == 1
+
+
+def test_a_reference_of_which_no_seed_can_be_made_is_told_with_what_to_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    path = written(problem("return torch.fft.rfft(x).abs()"), tmp_path / "waves")
+    assert cli.main(["check", path, "--json"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert (answer["judgeable"], answer["searchable"]) == (True, False)
+    (seed,) = (line for line in answer["lines"] if line["name"] == "seed")
+    assert seed["state"] == "note"
+    assert seed["text"].startswith("none can be made of the reference: TorchInductor has no Triton for aten._fft_r2c")
+    assert f"a search needs kernel.py: write it into {path}" in seed["text"]
+    report = Report(lines=tuple(answer["lines"]))
+    assert in_words(report, "waves")[-1] == "waves can be judged; a search needs kernel.py first"
+
+
+def test_what_was_found_before_a_problem_ends_the_cage_is_shown(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    path = written(problem('return x if x.device.type == "meta" else __import__("os")._exit(3)'), tmp_path / "ends")
+    assert cli.main(["check", path]) == 1
+    said = capsys.readouterr().out.splitlines()
+    assert [line.split()[:2] for line in said[:-1]] == [["ok", "files"], ["ok", "reference"], ["fails", "check"]]
+    assert "its code cannot be run in the cage: examined exited with status 3" in said[2]
+
+
+def test_each_line_of_a_check_is_told_as_soon_as_it_is_known(tmp_path):
+    own = problem("return torch.relu(x)", arguments="x")
+    heard = []
+    device = load_device(DEVICE, Path(cli.__file__).parents[1])
+    report = caged_heard(
+        lambda text: heard.append(Told.model_validate_json(text)), "p", 100.0, Report, examined, own, device
+    )
+    assert tuple(told.line for told in heard if told.line) == report.lines
+    begun = [told.doing or told.line.name for told in heard]
+    assert begun[:4] == ["reference", "reference", "values", "values"]  # looked at, and known
+
+
+@pytest.mark.parametrize(
+    ("forward", "given", "names", "counted"),
+    [
+        ("return torch.relu(x)", "torch.randn(rows, cols)", "x",
+         "moves at least 1.05 MB (reads x 524 kB, and writes output 524 kB, each once), so "),
+        ("return table[index]", "torch.randn(1024, cols), torch.randint(0, 1024, (rows,))", "table, index",
+         "writes output 524 kB, each once), so "),
+        ("return x @ y", "torch.randn(rows, cols), torch.randn(cols, rows)", "x, y",
+         "each once) and computes 0.134 GFLOP of products, so "),
+    ],
+)  # fmt: skip
+def test_the_floor_says_whose_it_is_and_what_it_counts(tmp_path, monkeypatch, forward, given, names, counted):
+    _, lines = checked(problem(forward, given=given, names=names), tmp_path, monkeypatch)
+    assert lines["cost"][1].startswith("timed workload given: a right kernel moves at least ")
+    assert counted in lines["cost"][1]
 
 
 def test_a_problem_that_cannot_be_read_is_status_1_and_no_problem_at_all_status_2(tmp_path, capsys):

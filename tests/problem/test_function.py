@@ -373,3 +373,71 @@ def test_a_function_or_inputs_that_do_not_fit_are_said_in_one_line(package, word
     with pytest.raises(ProblemError) as caught:
         problem_of(Request(name="p", word=f"{package}.{word}", inputs=inputs, init=init, source="ops"))
     assert WORDS[words] in str(caught.value)
+
+
+OPERATIONS = """import torch
+import torch.nn.functional as F
+
+def product(a, b):
+    return a @ b
+
+def transposed(x, w):
+    return F.conv_transpose2d(x, w)
+
+def rows(table, index):
+    return table[index]
+
+def loss(logits, targets):
+    return F.cross_entropy(logits, targets)
+
+class Layer(torch.nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.linear = torch.nn.Linear(width, width)
+
+    def forward(self, x):
+        return self.linear(x)
+"""
+UNFIT = {
+    "product": (
+        ("torch.randn(4096, 8192)", "torch.randn(4096, 2048)"),
+        "`return a @ b`, raises RuntimeError: a and b must have same reduction dim",
+        "given a 4096x8192 float32, b 4096x2048 float32",
+    ),
+    "product, of integers": (
+        ("torch.randn(4096, 512)", "torch.randint(0, 8, (512, 256))"),
+        "expected m1 and m2 to have the same dtype", "given a 4096x512 float32, b 512x256 int64",
+    ),
+    "transposed": (
+        ("torch.randn(8, 64, 128, 128)", "torch.randn(32, 32, 3, 3)"),
+        "takes 32 channels, but its input of size [8, 64, 128, 128] has 64",
+        "given x 8x64x128x128 float32, w 32x32x3x3 float32",
+    ),
+    "rows": (
+        ("torch.randn(4096, 64)", "torch.randint(9000, 50000, (8192,))"),
+        "is out of bounds for dimension 0 with size 4096", "given table 4096x64 float32, index 8192 int64",
+    ),
+    "loss": (
+        ("torch.randn(4096, 64)", "torch.randint(9000, 50000, (4096,))"),
+        "is out of bounds", "given logits 4096x64 float32, targets 4096 int64",
+    ),
+    "Layer": (
+        ("torch.randn(4096, 512)",), "`return self.linear(x)`, raises RuntimeError",
+        "given x 4096x512 float32; the model has linear.weight 256x256 float32, linear.bias 256 float32",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_inputs_that_do_not_fit_are_told_in_the_sizes_and_names_that_were_given(package, tmp_path, case):
+    (tmp_path / package / "operations.py").write_text(OPERATIONS)
+    inputs, reason, given = UNFIT[case]
+    name = case.partition(",")[0]
+    word = f"{package}.operations:{name}"
+    init = "256" if name == "Layer" else None
+    with pytest.raises(ProblemError) as caught:
+        problem_of(Request(name="p", word=word, inputs=inputs, init=init, source=f"my/operations.py:{name}"))
+    said = str(caught.value)
+    assert f"operations.py:{name}, `return" in said  # no line of a file that is not written
+    assert reason in said
+    assert given in said

@@ -44,7 +44,10 @@ def test_a_kernelbench_file_becomes_a_folder_that_loads_without_running_anything
     assert "input      x 4096 x 8192, float32" in said
     rule = "sizes      an exported kernel takes any x.shape[0]; x.shape[1]: multiples of 8; PyTorch runs for others; "
     assert any(line.startswith(rule) for line in said)
-    assert "seed       made of the reference when a search starts; or write kernel.py" in said
+    assert (
+        "seed       none; a search makes one of the reference if it can, which kopt check tries; or write kernel.py"
+        in said
+    )
     assert said[-1] == "next       kopt check problems/softmax"
     folder = tmp_path / "problems/softmax"
     assert listed(folder) == ["problem.py", "problem.yaml"]

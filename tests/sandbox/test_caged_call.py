@@ -7,7 +7,7 @@ import pytest
 from pydantic import BaseModel
 
 from kopt.errors import ProblemError, WorkerDied
-from kopt.sandbox.caged_call import run_caged
+from kopt.sandbox.caged_call import run_caged, run_caged_heard, tell
 
 
 class Seen(BaseModel):
@@ -67,3 +67,18 @@ def test_foreign_code_writes_nothing_reads_no_key_and_finds_modules_of_the_worki
 def test_errors_cross_the_cage_as_errors_of_kopt(function, error, said):
     with pytest.raises(error, match=said):
         run_caged(30.0, Seen, function)
+
+
+def say(times: int) -> Other:
+    for number in range(times):
+        tell(f"{number} {'x' * 100_000}")
+    return Other(value=times)
+
+
+def test_what_a_caged_function_tells_is_heard_in_order_and_is_limited():
+    heard = []
+    assert run_caged_heard(heard.append, 30.0, Other, say, 3) == Other(value=3)
+    assert [text.split()[0] for text in heard] == ["0", "1", "2"]
+    with pytest.raises(WorkerDied, match="told more than 1024 KiB"):
+        run_caged_heard(heard.append, 30.0, Other, say, 20)
+    assert say(1) == Other(value=1)  # outside the cage nobody is told

@@ -14,7 +14,14 @@ import pytest
 
 from kopt.errors import ConfigError, WorkerDied
 from kopt.sandbox.environment import NO_GPU, environment_set
-from kopt.sandbox.fresh import FreshProcess, run_in_fresh_process, run_with_environment
+from kopt.sandbox.fresh import (
+    FreshProcess,
+    run_in_fresh_process,
+    run_in_shared,
+    run_with_environment,
+    sharing_process,
+    tell_caller,
+)
 from kopt.sandbox.processes import kill_unreaped, wait_for_end
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -170,3 +177,22 @@ def test_no_child_of_a_call_outlives_it(tmp_path):
         run_in_fresh_process(60.0, die_with_a_child, tmp_path / "pid")
     with contextlib.suppress(psutil.NoSuchProcess):
         psutil.Process(int((tmp_path / "pid").read_text())).wait(30.0)
+
+
+def named(word):
+    tell_caller(f"{word} 1")
+    tell_caller(f"{word} 2")
+    return os.getpid()
+
+
+def test_calls_that_share_a_process_are_made_in_one_and_are_heard_in_order():
+    heard = []
+    with sharing_process({}, ("wave",)):
+        first = run_in_shared({}, 30.0, heard.append, named, "a")
+        second = run_in_shared({}, 30.0, None, named, "b")
+        third = run_in_shared({}, 30.0, heard.append, named, "c")
+    assert first == second == third
+    assert heard == ["a 1", "a 2", "c 1", "c 2"]
+    assert run_in_shared({}, 30.0, heard.append, named, "d") != first
+    assert named("e") == os.getpid()  # in a process without a caller nobody is told
+    assert heard[4:] == ["d 1", "d 2"]

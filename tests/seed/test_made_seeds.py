@@ -82,6 +82,9 @@ def get_init_inputs():
     return []
 """
 REFERENCES["counts"] = FUNCTION.format("nn.functional.one_hot(x.argmax(-1), 64).float().mean(0)", "N, 64")
+REFERENCES["classes_that_vary"] = FUNCTION.format(
+    "x * nn.functional.one_hot(torch.topk(x, 2)[1], num_classes=x.shape[1]).sum(1)", "N, M"
+)
 REFERENCES["gradient"] = GRADIENT
 REFERENCES["attention_by_hand"] = "import math\nimport numpy as np\n" + FUNCTION.format(
     "torch.softmax(x @ x.transpose(1, 2) / math.sqrt(x.shape[2]) * np.log(x.shape[1]), dim=-1) @ x "
@@ -115,6 +118,7 @@ FURTHER = {"loss": Workload(name="one", constants={"N": 24, "M": 1}),
 MADE_BY = {"conv": "inductor and template", "grouped": "inductor and template",
            "depthwise": "inductor and template", "least_channel": "inductor and template", "templates": "template",
            "sorted_rows": "inductor and template", "attention": "template",
+           "classes_that_vary": "inductor and template",
            "places": "inductor and template", "average": "inductor and template"}  # fmt: skip
 
 
@@ -162,7 +166,10 @@ def _all_is_used(source: str, launched: set[str]) -> None:
     [
         ("torch.fft.fft(x).real", "TorchInductor has no Triton for aten._fft"),
         ("x.view(N, M)", "the reference computes nothing"),
-        ("sum(torch.tanh(x[:, at]) for at in range(x.shape[1]))", "the reference holds for m = 80 alone"),
+        (
+            "sum(torch.tanh(x[:, at]) for at in range(x.shape[1]))",
+            "the reference holds for m = 80 alone .*, which small workload small changes: give it",
+        ),
         ("torch.stack([row.exp() for row in x])", "the reference holds for n = 96 alone"),
     ],
 )

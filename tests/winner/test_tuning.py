@@ -1,12 +1,18 @@
 """The autotuners of a kernel that leaves kopt hold the configurations that won on the GPU."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
+from kopt.device.screen.rules import screen
 from kopt.model.build import Built, Launch, WorkloadBuild
+from kopt.model.kernel import Kernel
 from kopt.model.timing import Launched
 from kopt.winner.source import module_text
 from kopt.winner.standalone import standalone
-from kopt.winner.tuning import NAMES, Choice, choices, with_choices
+from kopt.winner.tuning import NAMES, Choice, choices, with_choice_in_interpreter, with_choices
 from tests.winner.test_winner import executed, winner
 
 SOURCE = """
@@ -102,3 +108,32 @@ def test_an_autotuner_that_has_no_name_in_the_module_keeps_trying(old, new):
     assert with_choices(text, CHOICES) == text
     assert not with_choices(text, CHOICES).names >= NAMES
     assert "for which it has" not in in_one_line(standalone(winner(SOURCE.replace(old, new), choices=CHOICES)))
+
+
+USE = """
+import torch
+import exported
+
+x = torch.randn(3, 1000)
+out = torch.empty_like(x)
+exported.scale_kernel[(1,)](x[0], out[0], 100)
+print(torch.equal(out[0, :100], x[0, :100]))
+"""
+
+
+@pytest.mark.parametrize("chosen", [(), CHOICES])
+def test_an_autotuner_of_a_written_module_works_in_tritons_interpreter(tmp_path, chosen):
+    (tmp_path / "exported.py").write_text(standalone(winner(SOURCE, choices=chosen)))
+    environment = {**os.environ, "TRITON_INTERPRET": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", USE], cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+    )
+    assert done.stdout == "True\n", done.stderr
+
+
+def test_what_is_written_for_the_interpreter_is_written_once_and_may_be_judged():
+    text = with_choice_in_interpreter(module_text(SOURCE))
+    assert screen(Kernel(source=text.body)) is None
+    assert with_choice_in_interpreter(module_text(text.body)).body == text.body
+    plain = module_text(SOURCE.replace("@triton.autotune(", "@dict("))
+    assert with_choice_in_interpreter(plain) == plain

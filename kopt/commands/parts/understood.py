@@ -34,7 +34,11 @@ def in_words(made: Made, folder: Path, word: str, before: Path | None) -> list[s
         lines += [("workload", f"{_workload(w)} ({use})") for w in getattr(problem, kind)]
     if sizes := size_rules(problem, made.given)[0]:
         lines.append(("sizes", sizes))
-    seed = "kernel.py" if problem.has_seed else "made of the reference when a search starts; or write kernel.py"
+    seed = (
+        "kernel.py"
+        if problem.has_seed
+        else "none; a search makes one of the reference if it can, which kopt check tries; or write kernel.py"
+    )
     lines.append(("seed", seed))
     lines += [("kernel", name) for name in made.files if name.startswith("kernels/")]
     lines += [("note", note) for note in made.notes]

@@ -36,7 +36,7 @@ from kopt.device.draws.seeds import derive_seed
 from kopt.device.draws.sources import Source
 from kopt.device.draws.structure import FREE, KEPT, Structure, structure_seen
 from kopt.device.reference import setup
-from kopt.device.reference.contract import input_names
+from kopt.device.reference.given import input_names
 from kopt.device.reference.seeding import seed_random
 from kopt.device.reference.tree import taken_apart
 from kopt.model.problem import Problem, Workload

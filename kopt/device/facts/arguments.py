@@ -8,7 +8,7 @@ from typing import Any  # inputs are of whatever type a problem chooses
 import torch
 
 from kopt.device.reference import setup
-from kopt.device.reference.contract import input_names
+from kopt.device.reference.given import input_names
 from kopt.device.reference.layout import dtype_name
 from kopt.errors import ProblemError
 from kopt.model.problem import Argument, Given, Problem, Workload

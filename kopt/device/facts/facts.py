@@ -25,8 +25,9 @@ from kopt.device.facts.needed_elements import (
     written_shares,
 )
 from kopt.device.reference import setup
-from kopt.device.reference.contract import build_tensors, input_names
+from kopt.device.reference.contract import build_tensors
 from kopt.device.reference.forward import call
+from kopt.device.reference.given import input_names
 from kopt.device.reference.layout import dtype_name, extent
 from kopt.device.reference.tree import taken_apart, tensors_of
 from kopt.errors import ProblemError

@@ -4,7 +4,7 @@
    its tensors are (`anywhere`), and in another type than its own (`other_type`); `trial` tries sizes of one that
    declares none.
 2. `contract` binds the arguments of an entry point and calls it; `tree` takes nested values apart, `layout` copies
-   and compares tensors with their strides, `placement` places arguments in memory.
+   and compares tensors with their strides, `placement` places arguments in memory, `given` names a call's tensors.
 3. `rejection` carries a candidate's failure out of the code that found it.
 
 `dispatch` is the base of torch's modes, `uncompiled` keeps torch's compiler out, `seeding` seeds random numbers.

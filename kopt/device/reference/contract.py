@@ -35,6 +35,7 @@ from typing import Any
 
 import torch
 
+from kopt.device.reference.given import forward_parameters, input_names
 from kopt.device.reference.rejection import SOURCE_NAME, Rejected, describe
 from kopt.device.reference.tree import taken_apart
 from kopt.model.build import Phase
@@ -133,12 +134,6 @@ def _found(
     return found
 
 
-def input_names(model: torch.nn.Module, count: int) -> list[str]:
-    """Return the names of the first `count` arguments of `forward`; `input3` for one that it does not name."""
-    named = [p.name for p in _forward_parameters(model) if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    return [named[i] if i < len(named) else f"input{i}" for i in range(count)]
-
-
 def tensor_arguments(model: torch.nn.Module, inputs: Sequence[Any]) -> dict[str, torch.Tensor]:
     """Return the tensors that an entry point may get by name: those of the inputs, then parameters, then buffers."""
     named: dict[str, torch.Tensor] = {}
@@ -168,13 +163,9 @@ def _named_values(model: torch.nn.Module) -> dict[str, Any]:
     return by_tail | {name.replace(".", "_"): value for name, value in full.items()}
 
 
-def _forward_parameters(model: torch.nn.Module) -> list[inspect.Parameter]:
-    return list(inspect.signature(model.forward).parameters.values())
-
-
 def _forward_defaults(model: torch.nn.Module, inputs: int) -> dict[str, Any]:
     """Return the defaults of the parameters of `forward` for which there is no input."""
-    parameters = _forward_parameters(model)
+    parameters = forward_parameters(model)
     given = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)][:inputs]
     return {p.name: p.default for p in parameters if p not in given and p.default is not p.empty}
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 
 USUAL = "problem.py"
+ENDING = ".py"
 
 _named: ContextVar[str] = ContextVar("file of the reference", default="")
 
@@ -34,6 +35,11 @@ def folder_of(problem: str) -> str:
 def base_name() -> str:
     """Return the file's own name."""
     return file_of("").rpartition("/")[2]
+
+
+def has_lines(name: str) -> bool:
+    """Return whether a name is that of a file, whose lines are worth naming; else it is that of a function."""
+    return name.endswith(ENDING)
 
 
 def is_reference(file: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from kopt.device.reference import setup
-from kopt.device.reference.contract import input_names
+from kopt.device.reference.given import input_names
 from kopt.model.problem import Problem, Workload
 
 _PARTS = re.compile(r", (?![^(]*\))")

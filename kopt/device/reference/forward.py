@@ -22,7 +22,8 @@ from torch.utils._pytree import tree_map
 
 from kopt.device.reference.anywhere import anywhere, without_values
 from kopt.device.reference.dispatch import DispatchMode
-from kopt.device.reference.file_name import base_name, is_reference
+from kopt.device.reference.file_name import base_name, has_lines, is_reference
+from kopt.device.reference.given import given_in_words
 from kopt.device.reference.layout import copied_inputs, same_bits
 from kopt.device.reference.tree import tensors_of
 from kopt.errors import ProblemError
@@ -67,7 +68,7 @@ def call(model: torch.nn.Module, inputs: Sequence[Any]) -> Any:
     except ProblemError:
         raise
     except (Exception, SystemExit) as error:
-        raise ProblemError(reason(error)) from error
+        raise ProblemError(reason(error, given_in_words(model, inputs))) from error
 
 
 def device_of(model: torch.nn.Module, inputs: Sequence[Any]) -> torch.device:
@@ -134,11 +135,16 @@ class LackingInFloat32(DispatchMode):
             return tree_map(rounded, results)
 
 
-def reason(error: BaseException) -> str:
-    """Describe in one line what a reference raised, and in which line of its file; no table of torch's."""
+def reason(error: BaseException, given: str = "") -> str:
+    """Describe in one line what a reference raised, and in which line of its file; no table of torch's.
+
+    Args:
+        error: what it raised.
+        given: with which tensors it was called, in words; empty where it was not called.
+    """
     file = base_name()
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if is_reference(frame.filename)]
-    where = f"{file}, line {frames[-1].lineno}" if frames else file
+    where = f"{file}, line {frames[-1].lineno}" if frames and has_lines(file) else file
     if isinstance(error, ModuleNotFoundError) and error.name:
         package = error.name.partition(".")[0]
         return f"{where} imports {package}, which is not installed here: install it, or write the reference without it"
@@ -147,10 +153,11 @@ def reason(error: BaseException) -> str:
     code = f", `{line[:LONGEST_LINE]}`" if line and not line.startswith("raise ") else ""
     if any(part in text for part in _READS_VALUES):
         return f"{where}{code}: {GIVES_NUMBER if _returns_number(line) else NEEDS_VALUES}"
-    sentence = text.split(". This could be because")[0]
+    sentence = text.split(". This could be because")[0].removesuffix(".")
     said = f"{where}{code}{',' if frames else ''} raises {type(error).__name__}{f': {sentence}' if sentence else ''}"
     longest = LONGEST + len(code)
-    return said if len(said) <= longest else f"{said[: longest - 3]}..."
+    said = said if len(said) <= longest else f"{said[: longest - 3]}..."
+    return f"{said}; given {given}" if given else said
 
 
 def _returns_number(line: str) -> bool:

@@ -11,8 +11,8 @@ from torch.func import functional_call
 
 from kopt.device.reference import setup
 from kopt.device.reference.anywhere import anywhere
-from kopt.device.reference.contract import input_names
 from kopt.device.reference.forward import reason
+from kopt.device.reference.given import input_names
 from kopt.device.reference.tree import taken_apart
 from kopt.errors import ProblemError
 from kopt.model.problem import Problem

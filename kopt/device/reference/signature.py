@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from kopt.device.reference import setup
-from kopt.device.reference.contract import input_names
 from kopt.device.reference.file_name import folder_of
 from kopt.device.reference.forward import call
+from kopt.device.reference.given import input_names
 from kopt.device.reference.layout import dtype_name
 from kopt.device.reference.tree import taken_apart
 from kopt.errors import ProblemError

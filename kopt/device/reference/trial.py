@@ -31,6 +31,10 @@ SPLITS = ("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes"
 """Operations that cut a tensor into pieces; chunk and tensor_split become these or slices."""
 WINDOWS = ("conv", "pool", "upsample", "unfold", "im2col", "col2im", "pad", "grid_sampler")
 """Parts of the names of operations that move windows over a tensor, or make room for them."""
+PRODUCTS = ("mm", "bmm", "addmm", "baddbmm")
+"""Operations that multiply matrices."""
+MOST_ELEMENTS, MOST_FLOPS = 1 << 27, 5e10
+"""Elements of all tensors, and operations of products, that a CPU makes in some seconds."""
 USUAL_SMALL = 1 << 15
 """Most elements in the small workloads of the shipped problems."""
 
@@ -89,6 +93,25 @@ def try_values(problem: Problem, constants: Mapping[str, int]) -> None:
     """
     reference = setup.load_reference(problem, Workload(name="trial", constants=dict(constants)))
     call(setup.make_model(reference, problem), setup.make_inputs(reference, problem, seed=0))
+
+
+def try_own_values(problem: Problem) -> None:
+    """Run the reference on the CPU at its own sizes, where that takes some seconds at most; else do nothing.
+
+    Raises:
+        ProblemError: the reference does not run with the inputs that it is given.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    with torch.device("meta"):
+        reference = setup.load_reference(problem, Workload(name="trial"))
+        model = setup.make_model(reference, problem)
+        inputs = setup.make_inputs(reference, problem)
+        with FlopCounterMode(display=False) as counter, _Shapes() as made:
+            call(model, inputs)
+    tensors = [*map(tuple, _shapes([inputs, list(model.state_dict().values())])), *made.shapes]
+    if sum(map(prod, tensors)) <= MOST_ELEMENTS and counter.get_total_flops() <= MOST_FLOPS:
+        try_values(problem, {})
 
 
 def has_integers(problem: Problem) -> bool:
@@ -182,9 +205,10 @@ class _Shapes(DispatchMode):
         return (*self._splits, *(len(lengths) < 2 for lengths in self._slices.values()))
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = func.overloadpacket.__name__
+        _refuse(name, args)
         out = func(*args, **(kwargs or {}))
         self.shapes += _shapes(out)
-        name = func.overloadpacket.__name__
         self.windowed |= any(word in name for word in WINDOWS)
         if name == "bmm" or "scaled_dot_product" in name:
             self.contracted.add(args[0].shape[-1])
@@ -206,6 +230,23 @@ class _Shapes(DispatchMode):
         self._kept.append(base)
         key = (id(base), whole.storage_offset(), *whole.shape, *whole.stride(), dim % whole.dim())
         self._slices.setdefault(key, set()).add(piece.shape[dim])
+
+
+def _refuse(name: str, args: Sequence[Any]) -> None:
+    """Raise where an operation raises on every device, but not on meta tensors."""
+    if name in PRODUCTS and len({tensor.dtype for tensor in args[-2:] if isinstance(tensor, torch.Tensor)}) > 1:
+        raise RuntimeError(f"expected m1 and m2 to have the same dtype, but got: {args[-2].dtype} != {args[-1].dtype}")
+    if name != "convolution":
+        return
+    x, weight, bias, transposed, groups = *args[:3], args[6], args[8]
+    if transposed and x.shape[1] != weight.shape[0]:
+        raise RuntimeError(
+            f"a transposed convolution with a weight of size {list(weight.shape)} takes {weight.shape[0]} channels, "
+            f"but its input of size {list(x.shape)} has {x.shape[1]}"
+        )
+    channels = weight.shape[1] * groups if transposed else weight.shape[0]
+    if bias is not None and bias.shape != (channels,):
+        raise RuntimeError(f"a convolution with {channels} channels of results got a bias of size {list(bias.shape)}")
 
 
 def _shapes(values: object) -> tuple[Shape, ...]:

@@ -10,7 +10,8 @@ from kopt.device.cuda.sharing import ipc
 from kopt.device.cuda.sharing.ipc import Owned
 from kopt.device.cuda.sharing.sheets import ArgumentName, Sheet, put_state
 from kopt.device.draws.distributions import Case, Draw, make_case
-from kopt.device.reference.contract import input_names, tensor_arguments
+from kopt.device.reference.contract import tensor_arguments
+from kopt.device.reference.given import input_names
 from kopt.device.reference.layout import assign
 from kopt.device.reference.tree import with_tensors_replaced
 from kopt.model.problem import Problem

@@ -6,16 +6,16 @@ The problem's code runs in the cage: `examined` is called there.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal  # inputs are of whatever type a problem chooses
+from typing import TYPE_CHECKING, Any  # inputs are of whatever type a problem chooses
 
-from kopt.errors import KoptError, ProblemError
+from kopt.errors import ProblemError
 from kopt.estimate.eager import estimate_eager
-from kopt.model.base import Value
 from kopt.model.device import Device, estimate_warning
-from kopt.model.problem import Problem, ProblemFacts, Workload, WorkloadFacts, WorkloadKind, workload_title
+from kopt.model.problem import Problem, ProblemFacts, TensorSpec, WorkloadFacts, workload_title
+from kopt.preflight.check_lines import Lines, Report
 from kopt.roofline import floor_bound, floor_ms
 
 if TYPE_CHECKING:
@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 CHECK_S = 600.0
 """Longest time of a check, s."""
+
+PREPARED = (
+    "torch", "sympy", "kopt.device.interpret.judge", "kopt.device.expected.calibration", "kopt.device.facts.facts",
+)  # fmt: skip
+"""Modules that a check needs, to be imported outside the cage, once for all of its calls; torch computes the sizes of
+results with sympy."""
 
 START_S = 8.0
 """Time of the processes that build and judge one kernel on an idle machine, beside the work of its draws, s."""
@@ -33,34 +39,14 @@ ELEMENTS_S = 1e6
 MOST_FIXED = 16
 """Most fixed values that are named."""
 
+UNITS = ((1e9, "GB"), (1e6, "MB"), (1e3, "kB"))
+"""Units of bytes."""
+
+MOST_TENSORS = 4
+"""Most tensors that are named with their bytes."""
+
 SETS = 3
 """Sets of tensors that a judge on a GPU holds at full size, about: inputs, results, expected results."""
-
-
-class Line(Value):
-    """A requirement, or a fact, and what was found."""
-
-    name: str
-    state: Literal["ok", "fails", "note"]
-    text: str
-
-
-class Report(Value):
-    """All lines of a check."""
-
-    lines: tuple[Line, ...]
-
-    @property
-    def judgeable(self) -> bool:
-        """Whether every requirement holds."""
-        return all(line.state != "fails" for line in self.lines)
-
-
-def in_words(report: Report, name: str) -> list[str]:
-    """Describe a check for the terminal: the lines, and at last whether the problem can be judged."""
-    failed = [line.name for line in report.lines if line.state == "fails"]
-    last = f"{name} cannot be judged: {', '.join(failed)}" if failed else f"{name} can be judged"
-    return [*(f"{line.state:<6} {line.name:<10} {line.text}" for line in report.lines), last]
 
 
 def examined(problem: Problem, device: Device, file: str = "") -> Report:
@@ -78,31 +64,27 @@ def examined(problem: Problem, device: Device, file: str = "") -> Report:
 
 
 def _examined(problem: Problem, device: Device) -> Report:
-    lines: list[Line] = []
-
-    def passed(name: str, find: Callable[[], str]) -> bool:
-        """Add a requirement's line, and return whether it holds."""
-        try:
-            lines.append(Line(name=name, state="ok", text=find()))
-        except KoptError as error:
-            lines.append(Line(name=name, state="fails", text=str(error).removeprefix(f"{problem.name}: ")))
-        return lines[-1].state == "ok"
-
-    if passed("reference", lambda: _runs(problem)) and passed("values", lambda: _runs_with_values(problem)):
-        lines += _small(problem)
+    lines = Lines(problem.name)
+    runs = lines.holds("reference", lambda: _runs(problem))
+    if runs and lines.holds("values", lambda: _runs_with_values(problem)):
+        for text in _large(problem):
+            lines.add("small", "note", text)
         tried = _without_large(problem)
-        passed("inputs", lambda: _draws(tried))
+        lines.holds("inputs", lambda: _draws(tried))
         start = time.monotonic()
-        passed("tolerance", lambda: _calibrated(tried))
-        lines.append(_verdict_time(problem, time.monotonic() - start))
-    if lines[0].state == "ok":
+        lines.holds("tolerance", lambda: _calibrated(tried))
+        lines.add("time", "note", _verdict_time(problem, time.monotonic() - start))
+    if runs:
         if problem.has_seed:
-            passed("kernel", lambda: _bound(problem))
+            lines.holds("kernel", lambda: _bound(problem))
         else:
-            text = f"none: a search makes one of the reference; or write kernel.py with {_call(problem)[0]}"
-            lines.append(Line(name="kernel", state="note", text=text))
-        lines += [*_fixed(problem), *_sizes(problem)]
-        passed("cost", lambda: _cost(problem, device, lines))  # a line for each timed workload
+            lines.add("kernel", "note", f"none; one of yours, kernel.py, would have {_call(problem)[0]}")
+        if fixed := _fixed(problem):
+            lines.add("fixed", "note", fixed)
+        text, free = _sizes(problem)
+        if text:
+            lines.add("sizes", "ok" if free else "note", text)
+        lines.holds("cost", lambda: _cost(problem, device, lines))  # a line for each timed workload
     return Report(lines=tuple(lines))
 
 
@@ -110,11 +92,7 @@ def _runs(problem: Problem) -> str:
     """Trace the reference at the sizes of every workload."""
     from kopt.device.reference.signature import signature_of
 
-    groups: dict[WorkloadKind, tuple[Workload, ...]] = {
-        "timed": problem.main, "hidden": problem.hidden, "small": problem.small,
-    }  # fmt: skip
-    workloads = [(workload, kind) for kind, group in groups.items() for workload in group]
-    for workload, kind in workloads:
+    for workload, kind in problem.workloads:
         try:
             signature = signature_of(problem, workload)
         except ProblemError as error:
@@ -126,7 +104,7 @@ def _runs(problem: Problem) -> str:
         _changes_an_input(problem)
     outputs = ", ".join(f"{o.name} {'x'.join(map(str, o.shape)) or 'one number'} {o.dtype}" for o in first.outputs)
     gives = f"gives {outputs}" if outputs else first.returned_in_words
-    return f"runs at the sizes of all {len(workloads)} workloads; {gives}"
+    return f"runs at the sizes of all {len(problem.workloads)} workloads; {gives}"
 
 
 def _changes_an_input(problem: Problem) -> None:
@@ -154,7 +132,8 @@ def _runs_with_values(problem: Problem) -> str:
     return f"runs with values on the CPU: {', '.join(workload.name for workload in problem.small)}"
 
 
-def _small(problem: Problem) -> list[Line]:
+def _large(problem: Problem) -> list[str]:
+    """Warn of small workloads that are not small."""
     from kopt.device.interpret.judge import check_size
     from kopt.device.reference.trial import slow_small
 
@@ -163,7 +142,7 @@ def _small(problem: Problem) -> list[Line]:
         check_size(problem)
     except ProblemError as error:
         warnings = [str(error)]
-    return [Line(name="small", state="note", text=text.removeprefix(f"{problem.name}: ")) for text in warnings if text]
+    return [text for text in warnings if text]
 
 
 def _without_large(problem: Problem) -> Problem:
@@ -205,7 +184,7 @@ def _call(problem: Problem) -> tuple[str, torch.nn.Module, tuple[Any, ...], Modu
     import torch
 
     from kopt.device.reference import setup
-    from kopt.device.reference.contract import input_names
+    from kopt.device.reference.given import input_names
 
     with torch.device("meta"):
         reference = setup.load_reference(problem, problem.small[0])
@@ -230,29 +209,27 @@ def _bound(problem: Problem) -> str:
     return f"kernel.py can be called: {given}; whether it is right, `kopt evaluate` finds out"
 
 
-def _fixed(problem: Problem) -> list[Line]:
-    """Name the values for which alone a kernel is verified."""
+def _fixed(problem: Problem) -> str:
+    """Name the values for which alone a kernel is verified; empty where there are none."""
     from kopt.device.reference.fixed import fixed_values
 
     values = fixed_values(problem)
     if not values:
-        return []
+        return ""
     listed = ", ".join(values[:MOST_FIXED]) + (f" and {len(values) - MOST_FIXED} more" if values[MOST_FIXED:] else "")
-    text = f"a kernel is verified for these values alone, and may hold them as constants: {listed}"
-    return [Line(name="fixed", state="note", text=text)]
+    return f"a kernel is verified for these values alone, and may hold them as constants: {listed}"
 
 
-def _sizes(problem: Problem) -> list[Line]:
-    """Say for which sizes an exported kernel will run."""
+def _sizes(problem: Problem) -> tuple[str, bool]:
+    """Say for which sizes an exported kernel will run, and whether for any."""
     from kopt.device.facts.arguments import given_in
     from kopt.winner.size_rules import size_rules
 
     every = (given_in(problem, workload) for workload in (*problem.main, *problem.hidden, *problem.small))
-    text, free = size_rules(problem, [one for one in every if one is not None])
-    return [Line(name="sizes", state="ok" if free else "note", text=text)] if text else []
+    return size_rules(problem, [one for one in every if one is not None])
 
 
-def _cost(problem: Problem, device: Device, lines: list[Line]) -> str:
+def _cost(problem: Problem, device: Device, lines: Lines) -> str:
     """Describe bytes, operations and times at full size; a line more where the memory of the GPU may not do."""
     from kopt.device.facts.facts import problem_facts
 
@@ -260,54 +237,75 @@ def _cost(problem: Problem, device: Device, lines: list[Line]) -> str:
     held = SETS * max(workload.input_bytes + workload.output_bytes for workload in facts.workloads)
     if held > device.memory_bytes:
         needed = f"about {held / 1e9:.0f} GB, {device.name} has {device.memory_bytes / 1e9:.0f}"
-        lines.append(Line(name="memory", state="note", text=f"full size may not fit on the GPU: {needed}"))
+        lines.add("memory", "note", f"full size may not fit on the GPU: {needed}")
     if unknown := next((workload.unknown for workload in facts.workloads if workload.unknown), ""):
         return f"unknown, since the reference cannot be traced at full size: {unknown}"
     *others, last = (_cost_of(workload, facts, device) for workload in facts.workloads)
-    lines += [Line(name="cost", state="ok", text=text) for text in others]
+    for text in others:
+        lines.add("cost", "ok", text)
     if warning := estimate_warning(device.name):
-        lines.append(Line(name="device", state="note", text=warning))
+        lines.add("device", "note", warning)
     return last
 
 
 def _cost_of(workload: WorkloadFacts, facts: ProblemFacts, device: Device) -> str:
+    """Describe the floor of a timed workload: what of it is counted, and the time that follows."""
     eager = estimate_eager(facts, device)
     times = {estimate.workload: estimate.ms for estimate in eager.workloads} if eager else {}
-    flops = f", {workload.matmul_flops / 1e9:.3g} GFLOP of products" if workload.matmul_flops else ""
     said = (
-        f"{workload.workload} moves at least {_bytes(workload.bytes)}{flops}, "
-        f"{floor_ms(workload, device, facts.dtype):.3g} ms on {device.name} (estimated, bound by "
-        f"{floor_bound(workload, device, facts.dtype)})"
+        f"timed workload {workload.workload}: a right kernel moves at least {_bytes(workload.bytes)} "
+        f"({_counted(workload)}){_products(workload)}, so {floor_ms(workload, device, facts.dtype):.3g} ms on "
+        f"{device.name} (estimated, bound by {floor_bound(workload, device, facts.dtype)})"
     )
     return f"{said}, eager PyTorch about {times[workload.workload]:.3g} ms" if workload.workload in times else said
 
 
+def _counted(workload: WorkloadFacts) -> str:
+    """Say which bytes of which tensors the floor of a workload counts."""
+    if workload.floor is not None:
+        return "floor in problem.yaml says so"
+    parts = {"reads": (*workload.inputs, *workload.parameters), "writes": workload.outputs}
+    said = [f"{verb} {_moved(tensors)}" for verb, tensors in parts.items() if any(one.needed_bytes for one in tensors)]
+    return ", and ".join([*said[:-1], f"{said[-1]}, each once"]) if said else "it need move nothing"
+
+
+def _moved(tensors: Sequence[TensorSpec]) -> str:
+    """List the largest tensors with the bytes of them that every right kernel moves."""
+    moved = sorted((one for one in tensors if one.needed_bytes), key=lambda one: -one.needed_bytes)
+    listed = [
+        f"{one.name} {_bytes(one.needed_bytes)}{f' ({one.needed:.0%} of it)' if one.needed < 1 else ''}"
+        for one in moved[:MOST_TENSORS]
+    ]
+    return ", ".join(listed) + (f" and {len(moved) - MOST_TENSORS} smaller" if moved[MOST_TENSORS:] else "")
+
+
+def _products(workload: WorkloadFacts) -> str:
+    """Say how many operations of matrix products the floor of a workload counts, beside those of the reference."""
+    counted, whole = workload.floor_flops / 1e9, workload.matmul_flops / 1e9
+    if not counted and not whole:
+        return ""
+    if counted == whole:
+        return f" and computes {whole:.3g} GFLOP of products"
+    known = f"{counted:.3g} of them are surely needed" if counted else "of which none is surely needed"
+    return f" and computes products, {whole:.3g} GFLOP in the reference, {known}"
+
+
 def _bytes(count: int) -> str:
-    return f"{count / 1e9:.3g} GB" if count >= 1e9 else f"{count / 1e6:.3g} MB"
+    unit, name = next(((unit, name) for unit, name in UNITS if count >= unit), (1, "bytes"))
+    return f"{count / unit:.3g} {name}"
 
 
-def _verdict_time(problem: Problem, calibration_s: float) -> Line:
+def _verdict_time(problem: Problem, calibration_s: float) -> str:
     """Estimate the time of one kernel without a GPU: the judge makes about as many draws as the calibration."""
     from kopt.device.draws.distributions import plan
     from kopt.device.draws.forms import further_edges
     from kopt.device.reference.trial import try_sizes
 
     draws = plan(problem.small, 0, further=further_edges(problem))
-    elements = sum(try_sizes(problem, draw.workload.constants).largest for draw in draws)
+    largest = {small.name: try_sizes(problem, small.constants).largest for small in problem.small}
+    elements = sum(largest[draw.workload.name] for draw in draws)
     seconds = START_S + calibration_s + elements / ELEMENTS_S
-    text = (
+    return (
         f"to judge one kernel without a GPU takes about {seconds:.0f} s on an idle machine, {START_S:.0f} s of it to "
         "start processes"
     )
-    return Line(name="time", state="note", text=text)
-
-
-def failed_to_load(error: KoptError) -> Report:
-    """Return the report on a problem that cannot be read."""
-    return Report(lines=(Line(name="files", state="fails", text=str(error)),))
-
-
-def with_files(report: Report, files: Sequence[Path]) -> Report:
-    """Return a report that begins with the files of the problem."""
-    line = Line(name="files", state="ok", text=", ".join(file.name for file in files))
-    return Report(lines=(line, *report.lines))
