@@ -35,7 +35,8 @@ def _sites(module: TritonModule, facts: RewriteFacts) -> Sequence[Site]:
         elements = largest_tile(kernel, launch, module, facts)
         if elements is not None and elements >= min(PER_THREAD) * 32:
             scaled = [c for c in blocks(module) if c.kernel is kernel]
-            single = scaled[0] if len(scaled) == 1 else None
+            wide = scaled if len(scaled) == 1 else [c for c in scaled if c.value > 1]
+            single = wide[0] if len(wide) == 1 else None
             sites.append(Site(partial(_tune, module, kernel, launch, elements, single), weight(kernel)))
     return sites
 
