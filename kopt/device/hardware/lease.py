@@ -38,6 +38,8 @@ FOLDER = Path("/tmp/kopt-leases")
 """Folder of the locks; not below TMPDIR, which may differ between jobs of one machine."""
 
 POLL_S = 0.005
+BEHIND_S = 0.05
+"""Time between two looks of a process that others are before, s."""
 COMMAND_CHARS = 160
 
 log = logging.getLogger(__name__)
@@ -199,7 +201,7 @@ def _free_slot(gpus: Sequence[Gpu], slots: int, wait_s: float, folder: Path) -> 
             if time.monotonic() > until:
                 what = f"one of {slots} slots on {', '.join(gpu.uuid for gpu in gpus)}"
                 raise GpuBusy(what, wait_s, [holder for locks in folders.values() for holder in holders(locks)])
-            time.sleep(POLL_S)
+            time.sleep(POLL_S if open_to_us else BEHIND_S)
 
 
 def _folder(root: Path, gpu: Gpu) -> Path:
