@@ -7,7 +7,7 @@ from kopt.rewrite.source.module import parse
 from kopt.rewrite.transformations.tile_and_warps import TRANSFORMATIONS
 from tests.rewrite import samples
 
-ROWS = '''
+ROWS = """
 import torch
 import triton
 import triton.language as tl
@@ -34,7 +34,7 @@ def kernel_function(x):
         x, output, x.shape[1], x.shape[0], XBLOCK=1, R0_BLOCK=2048, num_warps=16
     )
     return output
-'''
+"""
 
 
 def test_rows_get_longer_blocks_and_more_warps_in_one_move():

@@ -2,8 +2,8 @@
 
 torch on a CPU adds scans in float64 and sums by halves; a right kernel may add one element after the other, also those
 of a row that is normalised, and compute a variance from a sum of squares.  torch on a GPU convolves float32 in TF32 by
-default, and multiplies matrices in float32 unless the reference allows TF32 (`kopt.device.expected.products`).  `Any`:
-torch passes operations, their arguments and results untyped.
+default, and multiplies matrices in float32 unless the reference allows TF32
+(`kopt.device.expected.products.float32`).  `Any`: torch passes operations, their arguments and results untyped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch.nn.functional import rms_norm
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map, tree_map_only
 
-from kopt.device.expected.products import (
+from kopt.device.expected.products.float32 import (
     is_float32,
     operation_name,
     permits_tf32,

@@ -20,10 +20,10 @@ from kopt.device.expected.casts import CHOICES, IntegerCasts
 from kopt.device.expected.decisions import Coarsest, Decisions, Watched
 from kopt.device.expected.emulation import CARRIER, WIDE_CARRIER, Float32Arithmetic, NormsInWide, RoundedBetween
 from kopt.device.expected.outputs import run_model
-from kopt.device.expected.products import InCutTF32, InFloat32, fused_apart
+from kopt.device.expected.products.float32 import InCutTF32, InFloat32, fused_apart
+from kopt.device.expected.products.wide_convolutions import WideConvolutions
 from kopt.device.expected.rounding import spacing
 from kopt.device.expected.ties import BROKEN, CHOSEN, ORDERS, TiesBroken, is_unordered
-from kopt.device.expected.wide_convolutions import WideConvolutions
 from kopt.device.reference.layout import copied_inputs
 from kopt.device.reference.other_type import HALF_TYPES, computing_in, copied_in
 from kopt.device.reference.tree import tensors_of

@@ -28,7 +28,7 @@ from kopt.device.expected.evidence import (
     in_own_dtypes,
 )
 from kopt.device.expected.outputs import Contract, Result, ResultContract, result_contract, run_reference
-from kopt.device.expected.products import InCutTF32
+from kopt.device.expected.products.float32 import InCutTF32
 from kopt.device.expected.rounding import Nudged, RoundedOtherwise
 from kopt.device.expected.tolerance import Allowance, allowed_error
 from kopt.device.expected.typical import typical_sizes
