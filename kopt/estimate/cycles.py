@@ -11,9 +11,10 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 
+from kopt.estimate.flow import UNKNOWN
 from kopt.estimate.instructions import Instruction, PtxProgram, kind, loop_ends
 from kopt.estimate.registers import integer
-from kopt.estimate.walk import UNKNOWN, Walk
+from kopt.estimate.walk import Walk
 from kopt.model.build import Launch
 from kopt.model.device import Device
 from kopt.roofline import matmul_tflop_s
