@@ -8,7 +8,7 @@ wave, and of many programs from all over the grid.  `kopt.estimate.registers` ho
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -59,6 +59,8 @@ class Walk:
     """Accesses to global memory by instruction index."""
     loops: dict[int, Loop] = field(default_factory=dict)
     """Loops by the index of their first instruction."""
+    around: Sequence[tuple[int, ...]] = ()
+    """The loops around each instruction, from the outermost, by the index of their first instruction."""
     complete: bool = True
     """False when the step limit ended the walk."""
 
@@ -88,7 +90,7 @@ class _Walker:
         self.program, self.sample = program, sampled
         self.registers = Registers(program, sampled, scalars)
         self.flow = Flow(program, sampled, self.registers, guess.trips, guess.jumps)
-        self.result = Walk(loops=self.flow.loops)
+        self.result = Walk(loops=self.flow.loops, around=self.flow.around)
         self.expected_bytes = 0
 
     def run(self) -> Walk:
@@ -104,20 +106,20 @@ class _Walker:
             elif instruction.opcode.startswith("bra"):
                 at = self.flow.branch(at, instruction)
             else:
-                at = self._plain(at, instruction)
+                self._plain(at, instruction)
+                at = self.flow.after(at)
         self.result.complete = steps < STEP_LIMIT
         self.result.each = self.flow.counts()
         self.result.counts = {at: mean(count) for at, count in self.result.each.items()}
         return self.result
 
-    def _plain(self, at: int, instruction: Instruction) -> int:
+    def _plain(self, at: int, instruction: Instruction) -> None:
         if ".global" in instruction.opcode:
             self._access(at, instruction)
         elif "expect_tx" in instruction.opcode:
             self.expected_bytes = integer(instruction.operands[-1]) or 0
         else:
             self.registers.execute(instruction)
-        return at + 1
 
     # Global memory
 

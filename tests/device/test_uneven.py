@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from recorded import ATTENTION, LAUNCHES, h100, ptx_of
 
+from kopt.estimate.blocks import control_flow
 from kopt.estimate.instructions import parse
 from kopt.estimate.launch_time import LaunchOnDevice, LaunchTime, time_launch
 from kopt.estimate.parameters import scalar_values
@@ -80,6 +81,48 @@ $L__BB0_2:
 """Tile t of TILES, which all programs share out in turn, takes t * SLOPE + BASE passes."""
 
 
+AROUND_THE_MIDDLE = f"""
+.visible .entry k(
+\t.param .u32 k_param_0,
+\t.param .u32 k_param_1,
+\t.param .u32 k_param_2,
+\t.param .u64 k_param_3,
+\t.param .u64 k_param_4
+)
+{{
+\tld.param.b32 %r1, [k_param_0];
+\tld.param.b32 %r2, [k_param_1];
+\tld.param.b32 %r7, [k_param_2];
+\tmov.u32 %r3, %ctaid.x;
+\tmov.u32 %r8, %nctaid.x;
+\tsetp.ge.s32 %p4, %r3, %r7;
+\t@%p4 bra $L__BB0_6;
+\tbra.uni $L__BB0_2;
+$L__BB0_4:
+\tadd.s32 %r9, %r9, 1;
+$L__BB0_5:
+\tadd.s32 %r3, %r3, %r8;
+\tsetp.lt.s32 %p1, %r3, %r7;
+\t@%p1 bra $L__BB0_2;
+\tbra.uni $L__BB0_6;
+$L__BB0_2:
+\tmad.lo.s32 %r4, %r3, %r1, %r2;
+\tsetp.lt.s32 %p3, %r4, 1;
+\t@%p3 bra $L__BB0_5;
+\tmov.b32 %r5, 0;
+$L__BB0_3:
+{WORK}
+\tadd.s32 %r5, %r5, 1;
+\tsetp.lt.s32 %p2, %r5, %r4;
+\t@%p2 bra $L__BB0_3;
+\tbra.uni $L__BB0_4;
+$L__BB0_6:
+\tret;
+}}
+"""
+"""The same, as LLVM lays it out: the end of an iteration comes first, and tiles without passes skip the inner loop."""
+
+
 def launch(programs: int, **scalars: int) -> Launch:
     return LAUNCHES["matvec_plain"].model_copy(
         update={
@@ -152,12 +195,26 @@ def test_a_long_program_of_few_ends_the_launch():
     assert one == pytest.approx(seconds(ONE_IN_SOME, 128, SLOPE=0, BASE=5000), rel=0.03)
 
 
-@pytest.mark.parametrize(("slope", "base"), [(1, 5), (0, 40)])
-def test_a_persistent_loop_with_uneven_tiles_makes_the_passes_of_all_tiles(slope, base):
-    tiles = np.arange(132 * 21 + 50)
-    mean = (tiles * slope + base).sum() / 132
-    found = passes(PERSISTENT, 132, SLOPE=slope, BASE=base, TILES=len(tiles))
-    assert found == pytest.approx(mean, rel=0.02)
+@pytest.mark.parametrize(
+    ("slope", "base"), [(1, 5), (0, 40), (1, -700), (1, -2000), (-1, 2000), (-1, 300), (0, 0), (-1, -1)]
+)
+@pytest.mark.parametrize("layout", [PERSISTENT, AROUND_THE_MIDDLE], ids=["in_order", "around_the_middle"])
+def test_a_persistent_loop_with_uneven_tiles_makes_the_passes_of_all_tiles(layout, slope, base):
+    tiles, least = np.arange(132 * 41 + 50), 1 if layout is PERSISTENT else 0
+    mean = np.maximum(tiles * slope + base, least).sum() / 132
+    assert passes(layout, 132, SLOPE=slope, BASE=base, TILES=len(tiles)) == pytest.approx(mean, rel=0.02)
+
+
+def test_a_loop_that_is_laid_out_around_its_middle_has_all_its_instructions_in_every_iteration():
+    program = parse(AROUND_THE_MIDDLE)
+    found = walked(AROUND_THE_MIDDLE, 132, SLOPE=0, BASE=4, TILES=132 * 21)
+    counts = {label: found.counts[program.labels[f"$L__BB0_{label}"]] for label in range(2, 7)}
+    assert counts == {2: 21, 3: 84, 4: 21, 5: 21, 6: 1}
+    assert [loop.trips for loop in found.loops.values()] == [4, 21]
+    flow = control_flow(program)
+    outer, inner = program.labels["$L__BB0_2"], program.labels["$L__BB0_3"]
+    assert flow.around[program.labels["$L__BB0_4"]] == (outer,)
+    assert flow.around[inner] == (outer, inner)
 
 
 def test_a_persistent_loop_with_uneven_tiles_takes_the_time_of_equal_ones():
