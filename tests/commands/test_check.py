@@ -128,6 +128,16 @@ def test_the_sizes_that_an_exported_kernel_takes_are_told(tmp_path, monkeypatch)
     assert "`other: {rows: 511}` under hidden and under small in problem.yaml" in text
 
 
+def test_large_sizes_that_are_short_in_all_small_workloads_are_named(tmp_path, monkeypatch):
+    small = (*SMALL, Workload(name="wide", constants={"rows": 4, "cols": 250}))
+    _, lines = checked(problem("return torch.relu(x)", small=small), tmp_path, monkeypatch)
+    assert lines["loops"][0] == "note"
+    assert "short in all small workloads: x.shape[0] (8 of 512), x.shape[1] (250 of 256); " in lines["loops"][1]
+    long = tuple(Workload(name=f"long_{n}", constants={n: 4}) for n in ("rows", "cols"))
+    _, lines = checked(problem("return torch.relu(x)", small=(*SMALL, *long)), tmp_path, monkeypatch)
+    assert "loops" not in lines
+
+
 def test_a_small_workload_that_is_not_small_is_named_and_not_run(tmp_path, monkeypatch):
     large = Workload(name="large", constants={"rows": 2048, "cols": 2048})
     report, lines = checked(problem("return torch.relu(x) * 2", small=(large, SMALL[0])), tmp_path, monkeypatch)
