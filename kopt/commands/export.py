@@ -17,7 +17,7 @@ from kopt.commands.parts.arguments import (
     Output,
     RunStore,
     check_output,
-    kernel_text,
+    file_text,
     write_output,
 )
 from kopt.commands.parts.looked_at import RunName, run_or_folder, store_used
@@ -124,7 +124,7 @@ def judged(file: Path, run: Path) -> SimplifiedKernel:
     """
     from kopt.winner.simplified import kept
 
-    found = kept(kernel_text(file), run)
+    found = kept(file_text(file), run)
     if found is None:
         raise ConfigError(
             f"--kernel {file}: this text was not judged: kopt simplify did not write it of {run}, or it was changed "

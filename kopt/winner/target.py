@@ -13,7 +13,7 @@ from kopt.winner import provenance
 from kopt.winner.accepted import Pattern, patterns
 from kopt.winner.constants import free_arguments
 from kopt.winner.limits import limits
-from kopt.winner.source import ModuleText, module_text, without_functions
+from kopt.winner.source import END_OF_KERNEL, ModuleText, module_text, without_functions
 from kopt.winner.standalone import embedded
 from kopt.winner.winner import Winner
 
@@ -75,7 +75,7 @@ def kernel_and_reference(winner: Winner, *, checks_itself: bool) -> str:
     head = f"{provenance.docstring(winner)}\n\n{provenance.comments(winner)}\n{told}"
     helper = "\n\n\n".join([*embedded("arguments"), *embedded("accepted")])
     futures = "\n".join(sorted({*kernel.imports.splitlines(), *reference.imports.splitlines()} - {""}))
-    return "\n\n\n".join(part for part in (head, futures, kernel.body, reference.body, helper) if part)
+    return "\n\n\n".join(part for part in (head, futures, kernel.body, END_OF_KERNEL, reference.body, helper) if part)
 
 
 def arguments(winner: Winner) -> tuple[Pattern, ...]:
