@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from kopt.errors import ProblemError
 from kopt.model.problem import Given, Problem, Workload
 from kopt.problem.literals import whole_numbers
-from kopt.winner.accepted import MULTIPLE, POWER, Pattern, by_divisor, patterns
+from kopt.winner.accepted import MULTIPLE, POWER, Pattern, by_divisor
+from kopt.winner.constants import made_with
 from kopt.winner.judged import given_of, judged_beside
 
 MOST_NAMED = 6
@@ -55,8 +56,8 @@ def size_rules(problem: Problem, given: Sequence[Given], takes: Takes = lambda _
 
 def _rules(problem: Problem, judge: str, given: Sequence[Given], takes: Takes) -> tuple[list[str], str]:
     """Return the sizes that a kernel takes that was verified with some workloads, and how to free others, if any."""
-    judged = given_of(given, problem, judge)
-    wanted = [one for one in patterns(judged, problem.name) if one.dtype]
+    found = made_with(problem, given_of(given, problem, judge), judged_beside(problem, judge), problem.seed.source)
+    judged, wanted = found.given, [one for one in found.patterns if one.dtype]
     places = _places(wanted)
     names = [size for size in places if isinstance(size, str) and size.isidentifier()]
     free = [places[name][0] for name in names if not name.startswith((POWER, MULTIPLE))]
