@@ -183,7 +183,7 @@ def attend_unfused(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.T
 
 
 @pytest.mark.parametrize("name", ATTENTION)
-@pytest.mark.parametrize("kind", ["normal", "range", "large"])
+@pytest.mark.parametrize("kind", ["normal", "large"])
 def test_attention_that_names_a_16_bit_type_may_round_otherwise(name: str, kind: str) -> None:
     body = f"    def forward(self, x, w, v):\n        F = nn.functional\n        {ATTENTION[name]}\n"
     problem, _ = case_of(body, ", ".join(["torch.randn(1, 4, 32, 16)"] * 3), keep_dtypes=True)
