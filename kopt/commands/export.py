@@ -17,7 +17,7 @@ from kopt.commands.parts.arguments import (
     Output,
     RunStore,
     check_output,
-    kernel_text,
+    file_text,
     write_output,
 )
 from kopt.commands.parts.looked_at import RunName, run_or_folder, store_used
@@ -75,7 +75,7 @@ def run(
     from kopt.discovery import modules_of
     from kopt.run.load import load_run
     from kopt.store import Store
-    from kopt.winner.accepted import patterns
+    from kopt.winner.constants import made_with
     from kopt.winner.limits import limits
     from kopt.winner.simplified import as_winner
     from kopt.winner.standalone import standalone
@@ -96,18 +96,20 @@ def run(
             "search with judge=interpret or judge=cuda"
         )
     if form == SCRIPT:
-        suffix, text, guarded = ".py", standalone(winner), False
+        suffix, text, guarded, asks_model, facts = ".py", standalone(winner), False, True, []
         purpose = "a script that checks and times itself"
     else:
         target = modules_of("kopt.winner.targets")[form.replace("-", "_")].TARGET
         suffix, text, guarded = target.suffix, target.write(winner), target.guarded
+        asks_model, facts = target.asks_model, list(target.facts)
         purpose = target.purpose.replace("NAME", winner.identifier)
     path = output or Path(f"{winner.problem.name}_{form.replace('-', '_')}{suffix}")
     write_output(path, text, force=force)
     told = []
     if winner.given:
         with suppress(ProblemError):  # workloads of unlike kinds, which no form with guards can have
-            told = limits(patterns(winner.given, winner.problem.name), guarded=guarded)
+            source = winner.source if asks_model else ""
+            told = limits(made_with(winner.problem, winner.given, winner.others, source), guarded=guarded) + facts
     answer = {
         "path": str(path), "form": form, "purpose": purpose, "problem": winner.problem.name, "kernel": winner.name,
         "limits": [" ".join(line).strip() for line in told],
@@ -124,7 +126,7 @@ def judged(file: Path, run: Path) -> SimplifiedKernel:
     """
     from kopt.winner.simplified import kept
 
-    found = kept(kernel_text(file), run)
+    found = kept(file_text(file), run)
     if found is None:
         raise ConfigError(
             f"--kernel {file}: this text was not judged: kopt simplify did not write it of {run}, or it was changed "

@@ -11,9 +11,10 @@ from collections import defaultdict
 from collections.abc import Callable
 from typing import NamedTuple
 
-from kopt.estimate.instructions import Instruction, PtxProgram, kind, loop_ends
+from kopt.estimate.flow import UNKNOWN
+from kopt.estimate.instructions import Instruction, PtxProgram, kind
 from kopt.estimate.registers import integer
-from kopt.estimate.walk import UNKNOWN, Walk
+from kopt.estimate.walk import Walk
 from kopt.model.build import Launch
 from kopt.model.device import Device
 from kopt.roofline import matmul_tflop_s
@@ -103,11 +104,9 @@ def regions_of(program: PtxProgram, walked: Walk, launch: Launch, tile_bytes: fl
         tile_bytes: bytes that TMA loads per pass of the busiest loop.
         device: the device.
     """
-    ends = loop_ends(program)
     members: dict[int, list[int]] = defaultdict(list)
     for at in walked.counts:
-        around = [head for head, end in ends.items() if head <= at <= end]
-        members[max(around, default=UNKNOWN)].append(at)
+        members[walked.around[at][-1] if walked.around[at] else UNKNOWN].append(at)
     return [
         _region(head, indices, program, walked, launch, tile_bytes, device) for head, indices in sorted(members.items())
     ]

@@ -8,13 +8,18 @@ the work into seconds and joins the parts.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
 
 from kopt.estimate.cycles import Region, Tensor, block_seconds, issue_cycles, regions_of, tensor_work
 from kopt.estimate.instructions import PtxProgram
 from kopt.estimate.parameters import scalar_values, tensor_sizes
 from kopt.estimate.registers import Sample, sample
 from kopt.estimate.traffic import Traffic, traffic
+from kopt.estimate.uneven import alike, finish
 from kopt.estimate.walk import Guess, Walk, walk
 from kopt.model.build import Launch
 from kopt.model.device import Device
@@ -122,9 +127,19 @@ def time_launch(case: LaunchOnDevice) -> LaunchTime:
     moved = traffic(walked, sampled, launch, tensor_sizes(case.program, launch), device, case.resident_blocks)
     regions = regions_of(case.program, walked, launch, _tile_bytes(walked), case.device)
     tensor = tensor_work(case.program, walked, launch, device)
-    # In one wave the program with the most work decides, as where tiles do not divide among persistent programs.
-    longest = walked.longest if case.waves <= 1 else 1.0
-    return _busy_times(case, moved, regions, tensor, longest)._replace(complete=walked.complete)
+    alone = _seconds_alone(case, walked, sampled, _latency(moved))
+    return _busy_times(case, moved, regions, tensor, alone)._replace(complete=walked.complete)
+
+
+def _seconds_alone(case: LaunchOnDevice, walked: Walk, sampled: Sample, latency: float) -> npt.NDArray[np.float64]:
+    """Return the seconds of each sampled program of the grid where it has a multiprocessor to itself."""
+    seconds = np.zeros(sampled.grid_programs.stop - sampled.grid_programs.start)
+    for kind in alike(walked.each, len(seconds)):
+        mine = replace(walked, counts=kind.counts)
+        regions = regions_of(case.program, mine, case.launch, _tile_bytes(walked), case.device)
+        tensor = tensor_work(case.program, mine, case.launch, case.device)
+        seconds[kind.programs] = block_seconds(regions, case.launch, tensor, case.device, latency)
+    return seconds
 
 
 def _walk_all_work(case: LaunchOnDevice, sampled: Sample, scalars: dict[int, int]) -> Walk:
@@ -165,16 +180,17 @@ def _tile_bytes(walked: Walk) -> float:
 
 
 def _busy_times(
-    case: LaunchOnDevice, moved: Traffic, regions: list[Region], tensor: Tensor, longest: float
+    case: LaunchOnDevice, moved: Traffic, regions: list[Region], tensor: Tensor, alone: npt.NDArray[np.float64]
 ) -> LaunchTime:
-    """Return how long each part is busy; `longest` is the work of the longest program over the mean program's."""
+    """Return how long each part is busy; `alone` are the seconds of programs, each alone on a multiprocessor."""
     device = case.device
     clock = device.sm_clock_mhz * 1e6
     # The busiest multiprocessor decides: the last wave may leave others idle, or there may be too few blocks.
-    per_sm = math.ceil(case.blocks / device.sm_count) * longest
+    mean = float(np.mean(alone))
+    each = alone / mean if mean > 0 else np.ones_like(alone)
+    per_sm = finish(each, case.blocks, device.sm_count, case.resident_blocks)
     uneven = per_sm * device.sm_count / case.blocks
     waves = math.ceil(case.waves)
-    in_sequence = waves * longest
     passes = max((region.runs for region in regions), default=1.0)
     spilled = case.launch.spills * 2.0 * passes * case.launch.num_warps * device.warp_size / 128
     return LaunchTime(
@@ -183,7 +199,7 @@ def _busy_times(
         load_store=(moved.lsu_cycles + spilled) * per_sm / clock,
         issue=issue_cycles(regions, case.launch) * per_sm / clock / ISSUE_SHARE,
         tensor=tensor.seconds * per_sm,
-        latency=in_sequence * block_seconds(regions, case.launch, tensor, device, _latency(moved)),
+        latency=finish(alone, case.blocks, case.resident_blocks, case.resident_blocks),
         atomics=moved.atomics / ATOMICS_PER_CYCLE / clock,
         read_bytes=moved.dram_read,
         flops=tensor.flops * case.blocks,

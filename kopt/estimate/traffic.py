@@ -9,8 +9,9 @@ from typing import NamedTuple
 import numpy as np
 
 from kopt.estimate.arithmetic import Lanes
+from kopt.estimate.flow import UNKNOWN
 from kopt.estimate.registers import Sample
-from kopt.estimate.walk import UNKNOWN, Site, Walk
+from kopt.estimate.walk import Site, Walk
 from kopt.model.build import Launch
 from kopt.model.device import Device
 
@@ -21,6 +22,8 @@ LINE = 128
 L2_KEEPS = 0.5
 """Share of the L2 up to which a working set stays in it between two uses; from the whole L2 on nothing stays."""
 
+LEAST_SHARE = 1e-3
+"""Least share of the programs that counts as coming to an access."""
 MOST_PLACES = 1 << 22
 """Most places whose distinct ones are counted at a time."""
 
@@ -54,6 +57,13 @@ class Access(NamedTuple):
     """Bytes of the sectors that the whole launch touches with it."""
     useful: float
     """Bytes that the threads of the whole launch ask for with it."""
+    share: float = 1.0
+    """Share of the launch's programs that come to the access."""
+
+    @property
+    def passes(self) -> float:
+        """Times that a thread of a program that comes to the access makes it."""
+        return self.runs / self.share
 
 
 def traffic(
@@ -124,12 +134,13 @@ def _by_tensor_and_loop(reads: list[Access]) -> dict[tuple[object, ...], list[Ac
 
 
 def _access(site: Site, count: float, sampled: Sample, programs: int) -> Access:
+    share = 1.0 if site.makers is None else max(float(np.mean(site.makers[sampled.grid_programs])), LEAST_SHARE)
     if site.kind.startswith("tma"):
         total = count * programs * site.bytes_per_thread
-        return Access(site, count, total, total)
+        return Access(site, count, total, total, share)
     useful = count * programs * sampled.threads * site.active * site.bytes_per_thread
     useful *= _distinct_warps(site, sampled)
-    return Access(site, count, useful * overfetch(site, sampled), useful)
+    return Access(site, count, useful * overfetch(site, sampled), useful, share)
 
 
 def _distinct_warps(site: Site, sampled: Sample) -> float:
@@ -181,7 +192,7 @@ def _dram_read(reads: list[Access], sampled: Sample, sizes: dict[int, int], devi
 
 def _bytes_per_pass(group: list[Access]) -> float:
     """Return the bytes that the accesses of one loop cover in one of its passes, in the whole launch."""
-    return sum(a.total / max(a.runs, 1.0) for a in group)
+    return sum(a.total / max(a.passes, 1.0) for a in group)
 
 
 def _kept(share_of_l2: float) -> float:
@@ -229,16 +240,23 @@ def distinct_share(group: list[Access], sampled: Sample, passes: float) -> float
     unit = 1 if tma else SECTOR
     begins, ends, total = [], [], 0
     for access, tile in zip(known, tiles, strict=True):
-        count = int(max(min(access.runs, passes, room), 1)) if access.site.step else 1
-        assert access.site.addresses is not None
+        count = int(max(min(access.passes, passes, room), 1)) if access.site.step else 1
         steps = np.arange(count, dtype=np.int64) * access.site.step
         # A tile's places are whole sectors from its first: as sectors, the tile lies alike from every first place.
-        first = (access.site.addresses[sampled.programs][:, None] + steps[None, :]) // unit
+        first = (_first_places(access.site, sampled)[:, None] + steps[None, :]) // unit
         total += first.size * len(tile)
         runs, first = _runs(tile // unit), np.unique(first)
         begins.append((first[:, None] + runs.begins[None, :]).ravel())
         ends.append((first[:, None] + runs.ends[None, :]).ravel())
     return _length_of_union(np.concatenate(begins), np.concatenate(ends)) / total
+
+
+def _first_places(site: Site, sampled: Sample) -> Lanes:
+    """Return the address of each program of the wave that makes an access; of each at all where none of them does."""
+    assert site.addresses is not None
+    addresses = site.addresses[sampled.programs]
+    makes = None if site.makers is None else site.makers[sampled.programs]
+    return addresses[makes] if makes is not None and makes.any() else addresses
 
 
 class _Runs(NamedTuple):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 import numpy.typing as npt
 
@@ -13,20 +11,14 @@ Test = tuple[str, Lanes, Lanes, bool]
 """A comparison's opcode, its two sides per program, and whether the loop continues while it holds."""
 
 
-class Trips(NamedTuple):
-    """Iterations of a loop, 1 or more."""
-
-    mean: float
-    """Over all sampled programs."""
-    most: float
-    """Of the program with the most."""
-
-
-def trip_count(history: list[Test]) -> Trips | None:
-    """Return the iterations after which a test ends the loop; None when that is not known.
+def trip_count(history: list[Test]) -> npt.NDArray[np.float64] | None:
+    """Return the iterations, 1 or more, after which a test ends the loop, per program; None when that is not known.
 
     Args:
         history: the test in the first iterations; its sides are taken to move by equal steps.
+
+    Returns:
+        Iterations, infinite in programs in which the test never ends the loop.
     """
     if len(history) < 2:
         return None
@@ -35,9 +27,9 @@ def trip_count(history: list[Test]) -> Trips | None:
     _, later_left, later_right, _ = history[-1]
     step = ((later_left - later_right) - first) / (len(history) - 1)
     iterations = first_end(comparison.split(".")[1] if "." in comparison else comparison, first, step, stay)
-    if iterations is None or not np.all(np.isfinite(iterations)):
+    if iterations is None:
         return None
-    return Trips(max(float(np.mean(iterations)) + 1.0, 1.0), max(float(np.max(iterations)) + 1.0, 1.0))
+    return np.where(np.isfinite(iterations), np.maximum(iterations + 1.0, 1.0), np.inf)
 
 
 _OPPOSITE = {"lt": "ge", "le": "gt", "gt": "le", "ge": "lt", "eq": "ne", "ne": "eq",

@@ -47,8 +47,8 @@ class Report(Value):
 
 
 def line_in_words(line: Line) -> str:
-    """Describe a line for the terminal."""
-    return f"{line.state:<6} {line.name:<10} {line.text}"
+    """Describe a line for the terminal, on one line whatever a reference says."""
+    return f"{line.state:<6} {line.name:<10} {line.text}".replace("\n", " ")
 
 
 def end_in_words(report: Report, name: str) -> str:
@@ -56,11 +56,6 @@ def end_in_words(report: Report, name: str) -> str:
     if failed := [line.name for line in report.lines if line.state == "fails"]:
         return f"{name} cannot be judged: {', '.join(failed)}"
     return f"{name} can be judged" if report.searchable else f"{name} can be judged; a search needs kernel.py first"
-
-
-def in_words(report: Report, name: str) -> list[str]:
-    """Describe a check for the terminal: the lines, and at last whether the problem can be judged and searched."""
-    return [*map(line_in_words, report.lines), end_in_words(report, name)]
 
 
 class Lines(list[Line]):

@@ -6,7 +6,7 @@ The problem's code runs in the cage: `examined` is called there.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any  # inputs are of whatever type a problem chooses
@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING, Any  # inputs are of whatever type a problem c
 from kopt.errors import ProblemError
 from kopt.estimate.eager import estimate_eager
 from kopt.model.device import Device, estimate_warning
-from kopt.model.problem import Problem, ProblemFacts, TensorSpec, WorkloadFacts, workload_title
+from kopt.model.problem import Given, Problem, ProblemFacts, TensorSpec, WorkloadFacts, workload_title
 from kopt.preflight.check_lines import Lines, Report
+from kopt.preflight.short_loops import short_loops
 from kopt.roofline import floor_bound, floor_ms
+from kopt.winner.size_rules import size_rules
 
 if TYPE_CHECKING:
     import torch
@@ -81,9 +83,12 @@ def _examined(problem: Problem, device: Device) -> Report:
             lines.add("kernel", "note", f"none; one of yours, kernel.py, would have {_call(problem)[0]}")
         if fixed := _fixed(problem):
             lines.add("fixed", "note", fixed)
-        text, free = _sizes(problem)
+        given = _given(problem)
+        text, free = size_rules(problem, given, lambda sizes: _takes(problem, sizes))
         if text:
             lines.add("sizes", "ok" if free else "note", text)
+        if short := short_loops(problem, given):
+            lines.add("loops", "note", short)
         lines.holds("cost", lambda: _cost(problem, device, lines))  # a line for each timed workload
     return Report(lines=tuple(lines))
 
@@ -220,13 +225,23 @@ def _fixed(problem: Problem) -> str:
     return f"a kernel is verified for these values alone, and may hold them as constants: {listed}"
 
 
-def _sizes(problem: Problem) -> tuple[str, bool]:
-    """Say for which sizes an exported kernel will run, and whether for any."""
+def _given(problem: Problem) -> list[Given]:
+    """Return the arguments in all workloads; those left out have inputs inside of lists."""
     from kopt.device.facts.arguments import given_in
-    from kopt.winner.size_rules import size_rules
 
     every = (given_in(problem, workload) for workload in (*problem.main, *problem.hidden, *problem.small))
-    return size_rules(problem, [one for one in every if one is not None])
+    return [one for one in every if one is not None]
+
+
+def _takes(problem: Problem, sizes: Mapping[str, int]) -> bool:
+    """Return whether the reference runs on meta tensors with other sizes."""
+    from kopt.device.reference.trial import try_sizes
+
+    try:
+        try_sizes(problem, sizes)
+    except ProblemError:
+        return False
+    return True
 
 
 def _cost(problem: Problem, device: Device, lines: Lines) -> str:

@@ -34,7 +34,21 @@ class Literal:
 
 def constants(source: str) -> tuple[str, ...]:
     """Return the module constants that are assigned numbers alone, in order: `N = 2048 * 2`, not `K = 4 * N`."""
-    names: list[str] = []
+    return tuple(name for name, value in _assigned(source).items() if _is_arithmetic(value))
+
+
+def whole_numbers(source: str) -> dict[str, int]:
+    """Return the module constants that are assigned one whole number each, by name: `N = 2048` or `M, N = 64, 2048`."""
+    return {
+        name: part.value
+        for name, part in _assigned(source).items()
+        if isinstance(part, ast.Constant) and type(part.value) is int
+    }
+
+
+def _assigned(source: str) -> dict[str, ast.expr]:
+    """Return what names are assigned at the top of a module, also several in one statement."""
+    found: dict[str, ast.expr] = {}
     for statement in ast.parse(source).body:
         if isinstance(statement, ast.Assign):
             targets, value = statement.targets, statement.value
@@ -42,12 +56,12 @@ def constants(source: str) -> tuple[str, ...]:
             targets, value = [statement.target], statement.value
         else:
             continue
-        if all(isinstance(target, ast.Name) for target in targets) and _is_arithmetic(value):
-            names += [target.id for target in targets if isinstance(target, ast.Name)]
-        elif len(targets) == 1 and isinstance(targets[0], ast.Tuple) and isinstance(value, ast.Tuple):
+        if len(targets) == 1 and isinstance(targets[0], ast.Tuple) and isinstance(value, ast.Tuple):
             pairs = zip(targets[0].elts, value.elts, strict=False)
-            names += [name.id for name, part in pairs if isinstance(name, ast.Name) and _is_arithmetic(part)]
-    return tuple(dict.fromkeys(names))
+            found |= {name.id: part for name, part in pairs if isinstance(name, ast.Name)}
+        elif all(isinstance(target, ast.Name) for target in targets):
+            found |= {target.id: value for target in targets if isinstance(target, ast.Name)}
+    return found
 
 
 def literals(source: str) -> tuple[Literal, ...]:

@@ -133,7 +133,7 @@ def _leave_to(folder: Path, run: Path, rounds: int) -> None:
         for number in (number for number in _rounds(run) if number > rounds):
             name = f"round_{number}"
             if _same_files(run / name, folder / name):
-                shutil.rmtree(run / name)
+                shutil.rmtree((run / name).rename(run / f".{EARLIER}{name}"))
             elif not (folder / name).exists():
                 (run / name).rename(folder / name)
             if (run / LOGS / name).is_dir() and not (run / name).exists() and not (folder / LOGS / name).exists():

@@ -18,6 +18,7 @@ from kopt.device.reference.forward import call
 from kopt.device.reference.given import input_names
 from kopt.errors import SeedError
 from kopt.model.problem import Problem, workload_title
+from kopt.seed.derived_floats import derived_floats
 from kopt.seed.inductor import Inductor
 from kopt.seed.operators import Whole, table
 from kopt.seed.size_math import symbols_in_math
@@ -87,7 +88,8 @@ def trace(problem: Problem, inductor: Inductor) -> ReferenceGraph:
         )
         for name, leaf, values in zip(names, leaves, sizes, strict=True)
     ]  # fmt: skip
-    _put_numbers(settings, sizes, fakes, symbols, arguments, argument_names)
+    known = _put_numbers(settings, sizes, fakes, symbols, arguments, argument_names)
+    floats = derived_floats(settings, known)
     fixed = _fixed(setting, names=input_names(setting.model, len(setting.inputs)))
     spec: list[Any] = []
     differentiates = any(word in problem.reference for word in DIFFERENTIATES)
@@ -95,12 +97,14 @@ def trace(problem: Problem, inductor: Inductor) -> ReferenceGraph:
     def run(*values: Any) -> tuple[torch.Tensor, ...]:
         for leaf, value in zip(leaves, values, strict=False):
             leaf.store(value)
+        floats.put()
         with Whole(differentiates), symbols_in_math():
             out, structure = tree_flatten(call(setting.model, setting.inputs))
         spec[:] = [structure, [... if isinstance(leaf, torch.Tensor) else leaf for leaf in out]]
         return tuple(leaf for leaf in out if isinstance(leaf, torch.Tensor))
 
     graph = _traced(run, arguments, mode, inductor, differentiates)
+    floats.check(graph)
     symbols.check_free([workload_title(workload.name, kind) for workload, kind in problem.workloads])
     return ReferenceGraph(
         graph, arguments, argument_names, input_names(setting.model, len(setting.inputs)), fixed, spec[0], spec[1],
@@ -260,8 +264,12 @@ def _parameter_names(setting: Setting, leaves: Sequence[Leaf]) -> list[str]:
 def _put_numbers(
     settings: Sequence[Setting], sizes: Sequence[Sequence[Values]], fakes: Sequence[torch.Tensor], symbols: _Symbols,
     arguments: list[Any], names: list[Argument],
-) -> None:  # fmt: skip
-    """Replace whole numbers that the workloads change by the sizes that they are, or by symbols of their own."""
+) -> dict[Values, Any]:  # fmt: skip
+    """Replace whole numbers that the workloads change by the sizes that they are, or by symbols of their own.
+
+    Returns:
+        The sizes that are known then, by values.
+    """
     known = {
         values: fake.shape[d] for fake, own in zip(fakes, sizes, strict=True) for d, values in enumerate(own)
     }  # fmt: skip
@@ -281,6 +289,7 @@ def _put_numbers(
             items = [tuple(column) for column in zip(*values, strict=True)]
             if all(not changes(item) or item in known for item in items):
                 leaf.store(type(leaf.value)(known.get(item, item[0]) if changes(item) else item[0] for item in items))
+    return known
 
 
 def _number(

@@ -43,7 +43,7 @@ class _Answer(Value):
 def make_seeds(problem: Problem, device: Device, *, variants: int = 1, limit_s: float = LIMITS.wall_s) -> list[Seed]:
     """Return seed kernels for a problem, in other configurations each; the usual one first, equal ones once.
 
-    Call it in a fresh process that sees no GPU (`kopt.sandbox.fresh.run_with_environment` with `NO_GPU`).
+    Call it in a fresh process that sees no GPU (`kopt.jobs.made_seed`).
 
     Args:
         problem: the problem; its own seed kernel does not matter.

@@ -64,16 +64,21 @@ class Setting:
 
     def numbers(self) -> list[Leaf]:
         """List whole numbers, and tuples of them, among the attributes of modules and the reference's constants."""
-        found = []
+        return [leaf for leaf in self._plain() if _whole(leaf.value)]
+
+    def floats(self) -> list[Leaf]:
+        """List numbers that need not be whole among the attributes of modules and the reference's constants."""
+        return [leaf for leaf in self._plain() if type(leaf.value) is float]
+
+    def _plain(self) -> Iterator[Leaf]:
         for prefix, module in self.model.named_modules():
-            for key, value in vars(module).items():
-                if not key.startswith("_") and key != "training" and _whole(value):
+            for key, value in list(vars(module).items()):
+                if not key.startswith("_") and key != "training":
                     name = f"{prefix}.{key}" if prefix else key
-                    found.append(Leaf(name.replace(".", "_"), "", value, _setter(vars(module), key), False))
-        for key, value in vars(self.reference).items():
-            if not key.startswith("_") and _whole(value):
-                found.append(Leaf(key, "", value, _setter(vars(self.reference), key), False))
-        return found
+                    yield Leaf(name.replace(".", "_"), "", value, _setter(vars(module), key), False)
+        for key, value in list(vars(self.reference).items()):
+            if not key.startswith("_"):
+                yield Leaf(key, "", value, _setter(vars(self.reference), key), False)
 
     def _of_model(self) -> Iterator[Leaf]:
         for prefix, module in self.model.named_modules():

@@ -53,7 +53,14 @@ class Pattern(NamedTuple):
 
 
 def patterns(given: Sequence[Given], problem: str) -> tuple[Pattern, ...]:
-    """Return the pattern of each argument, inputs in order, then parameters and buffers.
+    """Return the pattern of each argument (see `patterns_and_names`)."""
+    return patterns_and_names(given, problem)[0]
+
+
+def patterns_and_names(given: Sequence[Given], problem: str) -> tuple[tuple[Pattern, ...], dict[tuple[int, ...], str]]:
+    """Return the pattern of each argument, inputs in order, then parameters and buffers, and the names of sizes.
+
+    The names are by the values that a size has in the workloads, in their order.
 
     Args:
         given: the arguments in the workloads with which the kernel was verified.
@@ -71,7 +78,13 @@ def patterns(given: Sequence[Given], problem: str) -> tuple[Pattern, ...]:
     if len(kinds) > 1:
         raise ProblemError(f"{problem}: its workloads have arguments of unlike kinds: use --as script")
     names: dict[tuple[int, ...], str] = {}
-    return tuple(_pattern(several, names) for several in zip(*(every.arguments for every in given), strict=True))
+    found = tuple(_pattern(several, names) for several in zip(*(every.arguments for every in given), strict=True))
+    return found, names
+
+
+def size_like(column: tuple[int, ...], names: Mapping[tuple[int, ...], str]) -> str:
+    """Return the size of arguments that has some values in the workloads, or follows so from others; empty if none."""
+    return names.get(column) or _following(column, names)
 
 
 def _pattern(several: Sequence[Argument], names: dict[tuple[int, ...], str]) -> Pattern:

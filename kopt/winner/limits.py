@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kopt.winner.accepted import MULTIPLE, POWER, Pattern, by_divisor
+from kopt.winner.constants import Made
 
 WARNING = "PyTorch runs"
 """Begin of the warning of an exported file."""
@@ -12,16 +13,16 @@ MOST_FIXED = 8
 """Most fixed sizes that are named."""
 
 
-def limits(wanted: Sequence[Pattern], *, guarded: bool) -> list[tuple[str, str]]:
+def limits(made: Made, *, guarded: bool) -> list[tuple[str, str]]:
     """Say for which arguments a kernel runs, each fact with its label.
 
     Args:
-        wanted: what the arguments have to be like.
+        made: what the arguments have to be like, and what the reference's model is made with.
         guarded: whether PyTorch runs for all others; else nothing checks them.
     """
-    tensors = [one for one in wanted if one.dtype]
-    facts = [("runs for", ", ".join(map(_argument, wanted)))]
-    facts += [*_sizes(tensors), *_labelled("memory", _memory(tensors))]
+    tensors = [one for one in made.patterns if one.dtype]
+    facts = [("runs for", ", ".join(map(_argument, made.patterns)))]
+    facts += [*_sizes(tensors), *_labelled("model", _model(made)), *_labelled("memory", _memory(tensors))]
     if not guarded:
         return [*facts, ("else", "nothing checks the arguments in this form: others may give wrong results")]
     others = (
@@ -76,6 +77,14 @@ def _sizes(tensors: Sequence[Pattern]) -> list[tuple[str, str]]:
         kinds = "a size that is fixed, a power of two or a multiple"
         said.append(("", f"{kinds} becomes free with a workload that has another one, such as an odd one"))
     return said
+
+
+def _model(made: Made) -> list[str]:
+    """Say what the reference's model is made with, as far as it differs between workloads."""
+    sizes = ", ".join(f"{name} = {size}" for name, size in made.sizes.items())
+    held = ", ".join(f"{name} = {value}" for name, value in made.held.items())
+    said = [f"the reference's Model made with {sizes}, as the arguments at hand have it"] if sizes else []
+    return said + ([f"made for {held}: workloads with another value free no size"] if held else [])
 
 
 def _labelled(label: str, lines: Sequence[str]) -> list[tuple[str, str]]:

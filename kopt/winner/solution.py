@@ -10,8 +10,8 @@ from typing import Any  # values of JSON
 from kopt.errors import ProblemError
 from kopt.problem.definition import DEFINITION
 from kopt.winner import provenance
+from kopt.winner.accepted import patterns
 from kopt.winner.source import needed_arguments
-from kopt.winner.target import arguments
 from kopt.winner.winner import Winner
 
 FILE = "main.py"
@@ -61,14 +61,14 @@ def _inputs(winner: Winner) -> list[Any]:
     Raises:
         ProblemError: there are parameters or buffers too, or an input is inside a list or dictionary.
     """
-    patterns = arguments(winner)
-    state = [one.name for one in patterns if not one.is_input]
+    wanted = patterns(winner.given, winner.problem.name)
+    state = [one.name for one in wanted if not one.is_input]
     if state:
         raise ProblemError(
             f"{winner.problem.name}: its parameters ({state[0]}, ...) are no inputs, which definitions need: use "
             "--as module"
         )
-    return list(patterns)
+    return list(wanted)
 
 
 def _further(winner: Winner, inputs: int) -> dict[str, Any]:

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from kopt.techniques.source import dead_kernels
 
+END_OF_KERNEL = "# the kernel ends here; below are its reference, and what decides when it runs"
+"""Line of an exported file after which nothing belongs to the kernel."""
+
 
 @dataclass(frozen=True)
 class ModuleText:
@@ -35,6 +38,11 @@ def module_text(source: str, seed: str = "") -> ModuleText:
     body = "\n".join(line for number, line in enumerate(lines, 1) if number not in removed).strip("\n")
     names = {name for node in tree.body if node not in left_out for name in _names(node)}
     return ModuleText("\n".join(ast.unparse(node) for node in future), body, frozenset(names))
+
+
+def kernel_part(text: str) -> str:
+    """Return the kernel's module in the text of an exported file; a text of any other kind as it is."""
+    return text.partition(f"\n{END_OF_KERNEL}\n")[0]
 
 
 def without_functions(source: str, names: frozenset[str]) -> str:

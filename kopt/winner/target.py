@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
 from kopt.errors import ProblemError
 from kopt.model.problem import Argument
 from kopt.winner import provenance
-from kopt.winner.accepted import Pattern, patterns
-from kopt.winner.constants import free_arguments
+from kopt.winner.accepted import Pattern
+from kopt.winner.constants import Made, made_with
 from kopt.winner.limits import limits
-from kopt.winner.source import ModuleText, module_text, without_functions
+from kopt.winner.source import END_OF_KERNEL, ModuleText, module_text, without_functions
 from kopt.winner.standalone import embedded
 from kopt.winner.winner import Winner
 
@@ -24,7 +24,8 @@ OWN = frozenset(
     {
         "ARGUMENTS", "WEIGHTS", "SHAPES", "FREE", "KernelModel", "ModelNew", "further_arguments", "refusal", "refused",
         "tell", "unlike", "why_not", "without_weights", "parted", "unshared", "needs_dispatcher",
-        "made_in_evaluation_mode", "wanted_size", "other_kind", "call_kernel", "LARGEST",
+        "made_in_evaluation_mode", "wanted_size", "other_kind", "call_kernel", "LARGEST", "MADE_WITH",
+        "gradient_of", "sizes_at_hand", "other_size", "made_with", "model_arguments", "differentiated",
     }
 )  # fmt: skip
 """Names that the written files define beside those of kernel and reference."""
@@ -48,6 +49,10 @@ class Target:
     """Write the file's text.  Raises ProblemError where the kernel cannot have this form."""
     guarded: bool = True
     """Whether the file runs PyTorch in place of the kernel for arguments that the kernel was not verified with."""
+    asks_model: bool = True
+    """Whether the kernel gets from the user's model what its entry point takes by name."""
+    facts: tuple[tuple[str, str], ...] = ()
+    """What else is to be said of the form, each with its label."""
 
 
 CHECK = (
@@ -58,12 +63,16 @@ CHECK = (
 """Says, with its label, what a file does that ends with a self-check."""
 
 
-def kernel_and_reference(winner: Winner, *, checks_itself: bool) -> str:
+def kernel_and_reference(
+    winner: Winner, *, checks_itself: bool, asks_model: bool = True, told: Sequence[tuple[str, str]] = ()
+) -> str:
     """Write a module's head: docstring, provenance, the kernel's code and the reference's, which must share no name.
 
     Args:
         winner: the kernel.
         checks_itself: whether the file ends with a self-check.
+        asks_model: the kernel gets from the model what its entry point takes by name.
+        told: further facts of the form, with their labels.
 
     Raises:
         ProblemError: kernel and reference define a name in two ways.
@@ -71,25 +80,35 @@ def kernel_and_reference(winner: Winner, *, checks_itself: bool) -> str:
     kernel = winner.text
     reference = module_text(without_functions(winner.problem.reference, INPUTS))
     _refuse_clashes(winner, kernel, reference)
-    told = provenance.as_comments([*limits(arguments(winner), guarded=True), *([CHECK] if checks_itself else [])])
-    head = f"{provenance.docstring(winner)}\n\n{provenance.comments(winner)}\n{told}"
+    facts = limits(made(winner, asks_model=asks_model), guarded=True)
+    words = provenance.as_comments([*facts, *told, *([CHECK] if checks_itself else [])])
+    head = f"{provenance.docstring(winner)}\n\n{provenance.comments(winner)}\n{words}"
     helper = "\n\n\n".join([*embedded("arguments"), *embedded("accepted")])
     futures = "\n".join(sorted({*kernel.imports.splitlines(), *reference.imports.splitlines()} - {""}))
-    return "\n\n\n".join(part for part in (head, futures, kernel.body, reference.body, helper) if part)
+    return "\n\n\n".join(part for part in (head, futures, kernel.body, END_OF_KERNEL, reference.body, helper) if part)
 
 
-def arguments(winner: Winner) -> tuple[Pattern, ...]:
-    """Return what the arguments of the kernel have to be like.
+def made(winner: Winner, *, asks_model: bool) -> Made:
+    """Return what the reference's model is made with.
+
+    Args:
+        winner: the kernel.
+        asks_model: the kernel gets from the model what its entry point takes by name.
 
     Raises:
-        ProblemError: they are not known.
+        ProblemError: see `kopt.winner.constants.made_with`.
     """
-    return patterns(winner.given, winner.problem.name)
+    return made_with(winner.problem, winner.given, winner.others, winner.source if asks_model else "")
 
 
-def guards(winner: Winner) -> str:
+def arguments(winner: Winner, *, asks_model: bool) -> tuple[Pattern, ...]:
+    """Return what the arguments of the kernel have to be like (see `made`)."""
+    return made(winner, asks_model=asks_model).patterns
+
+
+def guards(winner: Winner, *, asks_model: bool = True) -> str:
     """Write `why_not(inputs, weights)`: why PyTorch has to run in place of the kernel; empty where the kernel may."""
-    rows = "".join(f"    {tuple(one)!r},\n" for one in arguments(winner))
+    rows = "".join(f"    {tuple(one)!r},\n" for one in arguments(winner, asks_model=asks_model))
     largest = max((_extent(one) for every in winner.given for one in every.arguments if one.dtype), default=0)
     raised = f"LARGEST = {largest}\n\n" if largest > LARGEST else ""
     shapes = {tuple(spec.shape for spec in workload.inputs) for workload in winner.workloads}
@@ -118,24 +137,39 @@ def model_guard(winner: Winner, *, asks_model: bool) -> str:
         winner: the kernel.
         asks_model: the kernel gets from the model what its entry point takes by name.
     """
-    free = free_arguments(winner.problem, winner.source if asks_model else "")
-    return f'''FREE = {free!r}
+    found = made(winner, asks_model=asks_model)
+    return f'''FREE = {found.free!r}
 """Arguments of `Model` that may differ from those of `get_init_inputs`; the kernel holds the others as constants."""
 
+MADE_WITH = {found.sizes!r}
+"""Arguments of `Model` that have to be sizes of the kernel's arguments, or follow from them, by name."""
 
-def unlike(given, named):
-    """Return with which arguments a model has other constants than the kernel, in words; empty where with none."""
+
+def model_arguments(given, named):
+    """Return the arguments with which a model is made, and those of `get_init_inputs`, by name."""
     usual = get_init_inputs()
     signature = inspect.signature(Model.__init__)
     own = signature.bind(None, *given, **named)
     verified = signature.bind(None, **usual) if isinstance(usual, dict) else signature.bind(None, *usual)
-    for bound in (own, verified):
-        bound.apply_defaults()
-    for name in (own.arguments | verified.arguments).keys() - set(FREE):
-        one, other = own.arguments.get(name), verified.arguments.get(name)
+    for one in (own, verified):
+        one.apply_defaults()
+    return own.arguments, verified.arguments
+
+
+def unlike(given, named):
+    """Return with which arguments a model has other constants than the kernel, in words; empty where with none."""
+    own, verified = model_arguments(given, named)
+    for name in (own | verified).keys() - set(FREE):
+        one, other = own.get(name), verified.get(name)
         if repr(one) != repr(other):
             return f"the model is made with {{name}} = {{one!r}}, the kernel is for {{other!r}}"
-    return ""'''
+    return ""
+
+
+def made_with(given, named):
+    """Return the arguments with which a model is made that have to be sizes of the kernel's arguments, by name."""
+    own, _ = model_arguments(given, named)
+    return {{name: own[name] for name in MADE_WITH}}'''
 
 
 def model_class(winner: Winner, name: str) -> str:
@@ -150,12 +184,14 @@ class {name}(Model):
     def __init__(self, *given, **named):
         """Make the model as the reference does; one with other constants than the kernel's is run by PyTorch."""
         super().__init__(*given, **named)
-        self.unlike_verified = unlike(given, named)
+        self.unlike_verified, self.made_with = unlike(given, named), made_with(given, named)
 
     def forward(self, *inputs):
         """Run the kernel, or PyTorch, with a warning, for arguments that it was not verified with."""
         state = dict((*self.named_parameters(), *self.named_buffers()))
-        reason = self.unlike_verified or why_not(inputs, [state[one] for one in WEIGHTS])
+        weights = [state[one] for one in WEIGHTS]
+        reason = self.unlike_verified or why_not(inputs, weights)
+        reason = reason or other_size(self.made_with, sizes_at_hand(MADE_WITH, ARGUMENTS, inputs, weights))
         if reason:
             tell(reason)
             return super().forward(*inputs)

@@ -12,7 +12,7 @@ from kopt.errors import ProblemError
 from kopt.load_config import load_device
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, Problem, Workload
-from kopt.preflight.check_lines import Report, Told, in_words
+from kopt.preflight.check_lines import Report, Told, end_in_words
 from kopt.preflight.problem_check import examined
 from kopt.problem.caged import caged_heard
 
@@ -63,12 +63,12 @@ RIGHT = {
 def test_what_people_bring_can_be_judged(tmp_path, monkeypatch, name):
     own, said = RIGHT[name]
     report, lines = checked(own, tmp_path, monkeypatch)
-    assert report.judgeable, in_words(report)
+    assert report.judgeable, report.lines
     assert lines["reference"][1].endswith(said)
     assert lines["kernel"][1].startswith("kernel.py can be called: kernel_function(x")
     assert "ms on NVIDIA H100" in lines["cost"][1]
     assert "s on an idle machine" in lines["time"][1]
-    assert in_words(report, "p")[-1] == "p can be judged"
+    assert end_in_words(report, "p") == "p can be judged"
 
 
 WRONG = {
@@ -112,7 +112,7 @@ def test_what_cannot_be_judged_is_said_in_one_line(tmp_path, monkeypatch, name):
     assert said in text
     assert "\n" not in text
     assert not report.judgeable
-    assert in_words(report, "p")[-1].startswith("p cannot be judged: ")
+    assert end_in_words(report, "p").startswith("p cannot be judged: ")
 
 
 def test_the_sizes_that_an_exported_kernel_takes_are_told(tmp_path, monkeypatch):
@@ -126,6 +126,16 @@ def test_the_sizes_that_an_exported_kernel_takes_are_told(tmp_path, monkeypatch)
     assert state == "note"
     assert "this size alone: x.shape[0] = 512; PyTorch runs for others; to free a size, add a workload" in text
     assert "`other: {rows: 511}` under hidden and under small in problem.yaml" in text
+
+
+def test_large_sizes_that_are_short_in_all_small_workloads_are_named(tmp_path, monkeypatch):
+    small = (*SMALL, Workload(name="wide", constants={"rows": 4, "cols": 250}))
+    _, lines = checked(problem("return torch.relu(x)", small=small), tmp_path, monkeypatch)
+    assert lines["loops"][0] == "note"
+    assert "short in all small workloads: x.shape[0] (8 of 512), x.shape[1] (250 of 256); " in lines["loops"][1]
+    long = tuple(Workload(name=f"long_{n}", constants={n: 4}) for n in ("rows", "cols"))
+    _, lines = checked(problem("return torch.relu(x)", small=(*SMALL, *long)), tmp_path, monkeypatch)
+    assert "loops" not in lines
 
 
 def test_a_small_workload_that_is_not_small_is_named_and_not_run(tmp_path, monkeypatch):
@@ -180,7 +190,7 @@ def test_a_reference_of_which_no_seed_can_be_made_is_told_with_what_to_do(tmp_pa
     assert seed["text"].startswith("none can be made of the reference: TorchInductor has no Triton for aten._fft_r2c")
     assert f"a search needs kernel.py: write it into {path}" in seed["text"]
     report = Report(lines=tuple(answer["lines"]))
-    assert in_words(report, "waves")[-1] == "waves can be judged; a search needs kernel.py first"
+    assert end_in_words(report, "waves") == "waves can be judged; a search needs kernel.py first"
 
 
 def test_what_was_found_before_a_problem_ends_the_cage_is_shown(tmp_path, monkeypatch, capsys):

@@ -55,7 +55,9 @@ def _facts(inputs, output, matmul_flops=0, vector_flops=0) -> ProblemFacts:
 MATVEC = _facts(((2048, 1048576), (1048576, 1)), (2048, 1), matmul_flops=2 * 2048 * 1048576)
 MATMUL = _facts(((4096, 4096), (4096, 4096)), (4096, 4096), matmul_flops=2 * 4096**3)
 SOFTMAX = _facts(((4096, 8192),), (4096, 8192), vector_flops=4 * 4096 * 8192)
+ATTENTION = _facts(((4, 16, 4096, 64),) * 3, (4, 16, 4096, 64), matmul_flops=2 * 4 * 16 * 4096 * 4096 * 64)
 
 
 def facts_for(name: str) -> ProblemFacts:
-    return {"matvec": MATVEC, "matmul": MATMUL, "softmax": SOFTMAX}[name.split("_")[0]]
+    facts = {"matvec": MATVEC, "matmul": MATMUL, "softmax": SOFTMAX, "attention": ATTENTION}
+    return facts[name.split("_")[0]]

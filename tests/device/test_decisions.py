@@ -10,7 +10,7 @@ from kopt.device.draws.distributions import Draw, make_case, plan
 from kopt.device.expected.compare_result import compare_result
 from kopt.device.expected.expected_output import expected_result
 from kopt.device.expected.outputs import run_reference
-from kopt.device.expected.products import cut_to_tf32, rounded_to_tf32
+from kopt.device.expected.products.float32 import cut_to_tf32, rounded_to_tf32
 from kopt.model.problem import Dtype
 from tests.device.small_cases import case_of
 

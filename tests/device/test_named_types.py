@@ -1,6 +1,7 @@
 """A conversion to a 16-bit type by its name is a part of the reference; how eager rounds after it is eager's own."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import NamedTuple
 
 import pytest
@@ -8,9 +9,10 @@ import torch
 from torch.nn import functional
 
 from kopt.device.draws.distributions import Draw, make_case
+from kopt.device.expected import evidence
 from kopt.device.expected.calibration import calibrate
 from kopt.device.expected.compare_result import compare_result
-from kopt.device.expected.evidence import in_dtype
+from kopt.device.expected.evidence import changes_between, in_dtype
 from kopt.device.expected.expected_output import expected_result
 from kopt.model.problem import Dtype
 from tests.device.small_cases import SMALL, case_of
@@ -53,6 +55,9 @@ NAMED = {
     "to a 16-bit output": Named("return x.to(torch.bfloat16) @ w", BFLOAT16, PRODUCTS, WRONG),
     "to the inputs' type": Named("return (x.to(torch.bfloat16) @ w).float()", NARROW, PRODUCTS, WRONG),
     "type": Named("return (x.type(torch.bfloat16) @ w).float()", BFLOAT16, PRODUCTS, WRONG),
+    "by an older name": Named(
+        "return (x.type('torch.BFloat16Tensor') @ w.type(torch.BFloat16Tensor)).float()", WIDE, PRODUCTS, WRONG
+    ),
     "by a method": Named("return (x.bfloat16() @ w).float()", BFLOAT16, PRODUCTS, WRONG),
     "both operands": Named("return (x.bfloat16() @ w.bfloat16()).float()", WIDE, PRODUCTS, WRONG),
     "both operands, 16-bit output": Named("return x.bfloat16() @ w.bfloat16()", WIDE, PRODUCTS, WRONG),
@@ -120,7 +125,11 @@ NAMED = {
         "return x - x.to(torch.bfloat16).float()",
         WIDE,
         {"as eager": lambda x, w, v: x - x.to(B).float()},
-        {"zeros": lambda x, w, v: torch.zeros_like(x), "of float16": lambda x, w, v: x - x.to(H).float()},
+        {
+            "zeros": lambda x, w, v: torch.zeros_like(x),
+            "no last row": lambda x, w, v: (x - x.to(B).float()).index_fill(0, torch.tensor([32]), 0),
+            "of float16": lambda x, w, v: x - x.to(H).float(),
+        },
     ),
     "bits": Named(
         "return (x * 2).to(torch.bfloat16).view(torch.int16)",
@@ -149,6 +158,83 @@ def test_a_reference_that_names_a_16_bit_type_is_judged(name: str) -> None:
             assert compare_result([of(*case.inputs).to(dtype)], expected, draw, case).reason == "", kernel
         for kernel, of in named.wrong.items():
             assert not compare_result([of(*case.inputs).to(dtype)], expected, draw, case).right, kernel
+
+
+ATTENTION = {
+    "explicit": "return F.scaled_dot_product_attention(x.bfloat16(), w.bfloat16(), v.bfloat16()).float()",
+    "autocast": "with torch.autocast(x.device.type, dtype=torch.bfloat16):\n"
+    "            return F.scaled_dot_product_attention(x, w, v).float()",
+}
+
+
+def attend(
+    *inputs: torch.Tensor, operands: torch.dtype = B, weights: torch.dtype = B, scale: float = 0.25, safe: bool = True
+) -> torch.Tensor:
+    """Attend as flash attention does: scores and sums in float32."""
+    q, k, v = (one.to(operands).float() for one in inputs)
+    scores = q @ k.mT * scale
+    weight = torch.exp(scores - scores.amax(-1, keepdim=True) * safe)
+    return weight.to(weights).float() @ v / weight.sum(-1, keepdim=True)
+
+
+def attend_unfused(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Attend with scores, weights and output in bfloat16."""
+    return (torch.softmax(q.to(B) @ k.to(B).mT * 0.25, -1) @ v.to(B)).float()
+
+
+@pytest.mark.parametrize("name", ATTENTION)
+@pytest.mark.parametrize("kind", ["normal", "large"])
+def test_attention_that_names_a_16_bit_type_may_round_otherwise(name: str, kind: str) -> None:
+    body = f"    def forward(self, x, w, v):\n        F = nn.functional\n        {ATTENTION[name]}\n"
+    problem, _ = case_of(body, ", ".join(["torch.randn(1, 4, 32, 16)"] * 3), keep_dtypes=True)
+    draw = Draw(SMALL, kind, 1)
+    case = make_case(problem, draw)
+    expected = expected_result(problem, case)
+
+    def reason(output: torch.Tensor) -> str:
+        return compare_result([output], expected, draw, case).reason
+
+    assert reason(attend(*case.inputs)) == ""
+    assert reason(attend(*case.inputs, operands=torch.float32, weights=torch.float32)) == ""
+    assert reason(attend_unfused(*case.inputs)) == ""
+    assert reason(attend(*case.inputs, operands=F8)) != ""
+    assert (reason(attend(*case.inputs, safe=False)) == "") == (kind == "normal")
+    if kind == "normal":
+        assert reason(attend(*case.inputs, weights=F8)) != ""
+        assert reason(attend(*case.inputs, scale=0.26)) != ""
+
+
+def test_only_products_inside_autocast_round_otherwise() -> None:
+    region = "with torch.autocast(x.device.type, dtype=torch.bfloat16{}):\n            y = x @ w\n        return {}"
+    bodies = {"y": True, "x @ w": False, "x * 3": False}
+    for (result, rounds), enabled in product(bodies.items(), ("", ", enabled=False")):
+        body = f"    def forward(self, x, w, v):\n        {region.format(enabled, result)}\n"
+        _, case = case_of(body, WIDE, keep_dtypes=True)
+        (change,) = changes_between(case, in_dtype(case, torch.float64), named=B) or ()
+        assert bool(change.any()) == (rounds and not enabled), (result, enabled)
+
+
+def test_a_kernel_that_rounds_nothing_passes_at_every_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "ROUNDED_ELEMENTS", 0)
+    body = "    def forward(self, x, w, v):\n        return (x.bfloat16() @ w.bfloat16()).float()\n"
+    problem, case = case_of(body, WIDE, keep_dtypes=True)
+    expected, draw, (x, w, _) = expected_result(problem, case), Draw(SMALL, "given", 0), case.inputs
+    assert compare_result([x @ w], expected, draw).right
+    assert not compare_result([x.to(F8).float() @ w.to(F8).float()], expected, draw).right
+
+
+@pytest.mark.parametrize(
+    ("then", "asked"), [("", True), ("o.mul_(3)", False), ("o.copy_(o * 3)", False), ("o = o.flip(0)", True)]
+)
+def test_memory_into_which_a_rounded_result_is_copied_is_rounded(then: str, asked: bool) -> None:
+    lines = ["o = torch.empty_like(x)", "o.copy_((x / 3).to(torch.bfloat16))", then, "return o"]
+    body = "    def forward(self, x):\n" + "".join(f"        {line}\n" for line in lines if line)
+    problem, case = case_of(body, "torch.randn(64, 64)", keep_dtypes=True)
+    expected, (x,) = expected_result(problem, case), case.inputs
+    factor = 1 if asked else 3
+    rounded, exact = ((one.flip(0) if "flip" in then else one) * factor for one in ((x / 3).to(B).float(), x / 3))
+    assert compare_result([rounded], expected, Draw(SMALL, "given", 0), case).right
+    assert compare_result([exact], expected, Draw(SMALL, "given", 0), case).right != asked
 
 
 def test_an_output_that_a_conversion_rounds_is_rounded_and_what_is_computed_from_it_need_not_be() -> None:

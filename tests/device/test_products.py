@@ -10,7 +10,7 @@ from kopt.device.expected.calibration import calibrate
 from kopt.device.expected.compare_result import compare_result
 from kopt.device.expected.evidence import in_dtype
 from kopt.device.expected.expected_output import expected_result
-from kopt.device.expected.products import (
+from kopt.device.expected.products.float32 import (
     InFloat32,
     cut_to_tf32,
     fused_apart,

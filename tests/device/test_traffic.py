@@ -28,8 +28,9 @@ def read(*, line_of_program, lines_of_warps=(0,), step=0, runs=1.0, offset=0):
 def sampled(warps=1):
     count = 32 + warps + PROGRAMS
     nothing = np.zeros(count, dtype=np.int64)
-    parts = (slice(0, 32), slice(32, 32 + warps), slice(32 + warps, count))
-    return Sample(nothing, (nothing, nothing, nothing), (PROGRAMS, 1, 1), 32 * warps, *parts)
+    programs = slice(32 + warps, count)
+    parts = (slice(0, 32), slice(32, 32 + warps), programs, programs, programs)
+    return Sample(nothing, (nothing, nothing, nothing), (PROGRAMS, 1, 1), 32 * warps, *parts, own=32 + warps)
 
 
 def test_what_nobody_shares_counts_whole():

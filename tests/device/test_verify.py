@@ -14,7 +14,7 @@ from kopt.device.expected.compare import compare
 from kopt.device.expected.compare_result import compare_tensor
 from kopt.device.expected.expected_output import ExpectedOutput, expected_result
 from kopt.device.expected.outputs import Contract, Described, DescribedOutput, ResultContract, described
-from kopt.device.expected.products import cut_to_tf32, rounded_to_tf32
+from kopt.device.expected.products.float32 import cut_to_tf32, rounded_to_tf32
 from kopt.device.expected.tf32 import TF32_HINT, fitting
 from kopt.device.expected.tolerance import calibrated
 from kopt.model.problem import Problem, Tolerance

@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 import torch
 
-from kopt.device.expected.products import CONVOLUTIONS, operation_name
-from kopt.device.expected.wide_convolutions import COPIES, WideConvolutions, windows_bytes
+from kopt.device.expected.products.float32 import CONVOLUTIONS, operation_name
+from kopt.device.expected.products.wide_convolutions import COPIES, WideConvolutions, windows_bytes
 from kopt.device.reference.dispatch import DispatchMode
 
 F = torch.nn.functional

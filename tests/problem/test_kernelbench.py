@@ -74,7 +74,7 @@ def test_small_workloads_are_small_and_ragged_ones_no_multiples_of_tiles(name):
     *even, ragged = (try_sizes(problem, workload.constants) for workload in problem.small)
     assert (problem.small[0].name, problem.small[-1].name) == ("tiles", "ragged")
     assert even[0].largest <= 4 * SMALL
-    assert all(one.largest <= 8 * SMALL for one in even)
+    assert all(one.largest <= (32 if name == "coupled numbers" else 8) * SMALL for one in even)  # a square is long
     assert ragged.largest <= RESTS * SMALL
     assert all(size > 1 for one in (*even, ragged) for shape in one.inputs for size in shape)
     assert any(size % 16 for shape in ragged.inputs for size in shape)

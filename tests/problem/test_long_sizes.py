@@ -2,7 +2,7 @@
 
 import pytest
 
-from kopt.device.reference.trial import try_sizes
+from kopt.device.reference.trial import SLOW, try_sizes
 from kopt.problem.derive import with_workloads
 
 MODEL = """
@@ -41,6 +41,63 @@ def test_each_size_of_a_product_is_long_in_one_small_workload(size):
     )
     assert max(rows) >= min(size // 3, 512)
     assert max(columns) == max(inner) == size
+
+
+DECODE = """
+import torch
+
+BATCH, HEADS, KV_HEADS, DIM, MAX_LEN = 16, 32, 8, 128, 4096
+
+class Model(torch.nn.Module):
+    def forward(self, q, k, v, lengths):
+        q = q.view(q.shape[0], k.shape[2], -1, q.shape[2])
+        scores = torch.einsum("bgrd,btgd->bgrt", q.float(), k.float()) / 11
+        hidden = torch.arange(k.shape[1], device=q.device)[None, :] >= lengths[:, None]
+        p = torch.softmax(scores.masked_fill(hidden[:, None, None, :], float("-inf")), dim=-1)
+        return torch.einsum("bgrt,btgd->bgrd", p.to(v.dtype), v).flatten(1, 2)
+
+def get_inputs():
+    caches = [torch.randn(BATCH, MAX_LEN, KV_HEADS, DIM, dtype=torch.bfloat16) for _ in range(2)]
+    return [torch.randn(BATCH, HEADS, DIM, dtype=torch.bfloat16), *caches, torch.randint(1, MAX_LEN + 1, (BATCH,))]
+
+def get_init_inputs():
+    return []
+"""
+
+
+@pytest.fixture(scope="module")
+def decode():
+    return with_workloads("decode", DECODE)
+
+
+def test_the_cache_of_a_decode_is_several_tiles_long_in_one_small_workload(decode):
+    """Heads that cannot shrink leave `tiles` a cache of 32: the largest size is long in a workload of its own."""
+    shapes = {one.name: try_sizes(decode, one.constants) for one in decode.small}
+    assert shapes["long_MAX_LEN"].inputs[1][1] == 2 * 128 + 13
+    assert shapes["tiles"].inputs[1][1] < 64
+    assert max(one.largest for one in shapes.values()) < SLOW / 2
+
+
+def test_a_batch_beside_which_an_input_has_one_number_each_is_odd(decode):
+    """Lengths, one for each element of the batch, are no rows that have to be whole multiples of 16 bytes."""
+    (small,) = (one for one in decode.small if one.name == "ragged")
+    assert all(try_sizes(decode, one.constants).inputs[0][0] % 2 for one in (small, *decode.hidden))
+
+
+@pytest.mark.parametrize("inputs", ["torch.randn(T, H, 64), torch.arange(T)", "torch.arange(T), torch.randn(T, H, 64)"])
+def test_tokens_with_positions_are_odd_whichever_input_leads(inputs):
+    arguments = "x, p" if inputs.startswith("torch.randn") else "p, x"
+    problem = problem_of("T = 4096\nH = 32", arguments, "x + p[:, None, None]", inputs)
+    for one in (*problem.hidden, *(small for small in problem.small if small.name == "ragged")):
+        assert try_sizes(problem, one.constants).inputs[0][0] % 2
+
+
+def test_a_size_that_would_be_long_beside_too_many_elements_alone_stays_short():
+    """Rows of 4096 elements that cannot shrink (a Fourier transform of that length): 256 of them are too many."""
+    result = "torch.fft.fft(x).real[:, :2048] + x.view(-1, 2, 2048).sum(1)"
+    problem = problem_of("R = 8192", "x", result, "torch.randn(R, 4096)")
+    assert max(try_sizes(problem, one.constants).largest for one in problem.small) <= SLOW
+    assert max(inputs_of(problem, one.name)[0][0] for one in problem.small) < 64
 
 
 @pytest.mark.parametrize("sizes", ["M = 4096\nN = 4096", "M = 1024\nN = 8192", "M = 16384\nN = 2048"])

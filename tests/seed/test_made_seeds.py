@@ -52,6 +52,11 @@ REFERENCES = {
     "linear_relu": MODULE.format("self.up = nn.Linear(M, N)", "torch.relu(self.up(x))", "2, N, M"),
     "conv": MODULE.format("self.conv = nn.Conv2d(3, 5, 3, padding=1)", "torch.tanh(self.conv(x))", "2, 3, N, 9"),
     "least_channel": MODULE.format("self.conv = nn.Conv2d(3, 5, 3)", "self.conv(x).amin(1, True).tanh()", "2, 3, N, M"),
+    "kept_scales": MODULE.format(
+        "self.scale, self.share, self.inner = M**-0.5, 1 / (N * M), nn.Softplus(beta=(M / 4) ** 0.5)",
+        "self.inner(x * self.scale) * self.share",
+        "N, M",
+    ),
     "two_outputs": FUNCTION.format("{'sum': x.sum(dim=1), 'parts': (x * 2, x.amax(dim=0))}", "N, M"),
     "loss": FUNCTION.format("torch.nn.functional.mse_loss(x, torch.zeros_like(x))", "N, M"),
     "templates": MODULE.format(
@@ -177,6 +182,14 @@ def test_what_cannot_be_made_is_refused_in_one_line(body: str, reason: str) -> N
     with pytest.raises(SeedError, match=reason) as refused:
         make_seeds(problem_of("hard", FUNCTION.format(body, "N, M")), H100)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.xdist_group("seeds")
+def test_a_number_that_the_model_keeps_and_that_follows_from_no_size_is_named() -> None:
+    kept = MODULE.format("self.rate, self.unused = math.log(M), math.log(N)", "x * self.rate", "N, M")
+    reason = r"the model keeps rate = 4\.38203, which other workloads change, and kopt does not see from which sizes"
+    with pytest.raises(SeedError, match=reason):
+        make_seeds(problem_of("logarithm", f"import math\n{kept}"), H100)
 
 
 @pytest.mark.xdist_group("seeds")

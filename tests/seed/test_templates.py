@@ -248,7 +248,7 @@ NOT_OLD = pytest.mark.skipif(OLD, reason="the interpreter of Triton 3.6 takes no
         pytest.param(PLAIN, id="plain", marks=NOT_OLD),
         pytest.param(DEPTHWISE, id="depthwise"),
         pytest.param(POOLED, id="pooled"),
-        pytest.param(PRODUCT, id="product"),
+        pytest.param(PRODUCT, id="product", marks=NOT_OLD),
         pytest.param(TRIANGLES, id="triangles", marks=NOT_OLD),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -62,6 +63,11 @@ def test_large_products_of_float32_become_the_template(function: Any, factors: A
     assert [str(target.overloadpacket) for target in replaced(function, factors)] == targets
 
 
+def counted(size: int, new: int) -> torch.Tensor:
+    return torch.arange(size).unsqueeze(new)
+
+
+ZERO = functools.partial(torch.scalar_tensor, 0.0)
 KEPT: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
     "upper": (lambda a, b: torch.triu(a @ b), (1, 0)),
     "lower, above a diagonal": (lambda a, b: torch.tril(a @ b, 3), (-1, 3)),
@@ -69,6 +75,15 @@ KEPT: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
     "and all of it": (lambda a, b: (lambda c: torch.triu(c) + c)(a @ b), ()),
     "of factors": (lambda a, b: torch.tril(a) @ torch.triu(b), ()),
     "of a sum": (lambda a, b: torch.triu(a @ b + 1), ()),
+    "below twice the row": (
+        lambda a, b: torch.where(torch.sub(counted(B.shape[1], -2), counted(len(A), -1), alpha=2) >= 0, a @ b, ZERO()),
+        (),
+    ),
+    "of whole columns": (
+        lambda a, b: torch.where(counted(B.shape[1], -2) - counted(1, -1) >= 5, a @ b, ZERO()),
+        (),
+    ),
+    "of whole rows": (lambda a, b: torch.where(counted(1, -2) - counted(len(A), -1) >= -5, a @ b, ZERO()), ()),
     "with another number": (lambda a, b: (a @ b).masked_fill(torch.ones_like(b[:1024]).tril().bool(), 1.0), ()),
 }
 """References that keep a triangle of a product, or something else, with triangle and diagonal for the template."""

@@ -76,6 +76,101 @@ def test_what_takes_too_long_is_left_out(fast, status, tmp_path):
     assert ("the kernel is right on first; " in done.stdout) is (status == 0)
 
 
+NAMED = """
+import torch
+
+ROWS, COLUMNS = 999, 16
+
+
+class Model(torch.nn.Module):
+    def forward(self, x, y):
+        return torch.softmax(x.float(), -1).to(torch.bfloat16) @ y
+
+
+def get_inputs():
+    return [torch.randn(ROWS, COLUMNS), torch.randn(COLUMNS, COLUMNS)]
+
+
+def get_init_inputs():
+    return []
+"""
+PRODUCT = """
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def product_kernel(x, y, out, rows, N: tl.constexpr):
+    row, column = tl.arange(0, N)[:, None], tl.arange(0, N)[None, :]
+    a = tl.load(x + row * N + column, mask=row < rows, other=0.0).to(tl.float32)
+    a = tl.exp(a - tl.max(a, 1)[:, None])
+    a = (a / tl.sum(a, 1)[:, None]).to(tl.bfloat16)
+    tl.store(out + row * N + column, tl.dot(a, tl.load(y + row * N + column)), mask=row < rows)
+
+
+def kernel_function(x, y):
+    out = torch.empty_like(x)
+    product_kernel[(1,)](x, y, out, len(x), 16)
+    return out
+"""
+TO_8_BITS = """
+import torch
+
+rows = 999
+
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return (x.float() * 100).clamp(-448, 448).to(torch.float8_e4m3fn), x.float().abs().amax(-1)
+
+
+def get_inputs():
+    return [torch.randn(rows, 16)]
+
+
+def get_init_inputs():
+    return []
+"""
+CAST = """
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def cast_kernel(x, out, largest, N: tl.constexpr):
+    places = tl.program_id(0) * N + tl.arange(0, N)
+    value = tl.load(x + places).to(tl.float32)
+    tl.store(out + places, (value * 100).to(tl.float8e4nv))
+    tl.store(largest + tl.program_id(0), tl.max(tl.abs(value), 0))
+
+
+def kernel_function(x):
+    out, largest = torch.empty_like(x, dtype=torch.float8_e4m3fn), torch.empty(len(x), device=x.device)
+    cast_kernel[(len(x),)](x, out, largest, 16)
+    return out, largest
+"""
+KINDS = {
+    "named": (NAMED, PRODUCT, {"ROWS": 13}, ("tl.sum(a, 1)", "tl.max(a, 1)")),
+    "fp8": (TO_8_BITS, CAST, {"rows": 21}, ("* 100", "* 130")),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("is_right", [True, False], ids=["right", "wrong"])
+def test_references_that_name_16_bits_before_a_product_and_results_of_8_bits_are_checked(kind, is_right, tmp_path):
+    reference, source, sizes, change = KINDS[kind]
+    small = (Workload(name="small", constants=sizes), Workload(name="other", constants=dict.fromkeys(sizes, 5)))
+    main = (Workload(name="main", constants=dict.fromkeys(sizes, 16)),)
+    update = {"name": f"of_{kind}", "reference": reference, "main": main, "small": small}
+    source = source if is_right else source.replace(*change)
+    done = run(standalone(winner(source, source, SCALE.model_copy(update=update))), tmp_path)
+    assert (done.returncode, done.stderr) == (0 if is_right else 1, "")
+    assert f"the kernel is {'right' if is_right else 'WRONG'} on small, other" in done.stdout
+    assert ("compared with PyTorch in its own types (float64: " in done.stdout) is (kind == "named")
+
+
 @pytest.mark.parametrize(("form", "told"), [(module, True), (torch_library, True), (kernelbench, False)])
 def test_the_head_says_what_the_file_does_as_a_script(form, told):
     text = form.write(winner())
@@ -102,13 +197,14 @@ def combine(mean, count, other_mean, other_count):
 
 @triton.autotune([triton.Config({"N": 16}), triton.Config({"N": 16}, num_warps=8)], key=["rows"])
 @triton.jit
-def kernel(x, y, products, means, whole, rows, N: tl.constexpr):
+def kernel(x, y, products, means, whole, short, rows, N: tl.constexpr):
     places = tl.arange(0, N)
     for row in range(0, rows):
         one = tl.load(x + row * N + places)
         grown = one * one - tl.full((N,), 0.5, tl.bfloat16)
         kept = tl.where(grown > one, grown, -one)
         tl.store(y + row * N + places, tl.abs(kept) + libdevice.rsqrt(kept.to(tl.float32) + 9.0))
+        tl.store(short + row * N + places, (one.to(tl.float32) * 300).to(tl.float8e4nv))
         tl.store(whole + row * N + places, (one * 4).to(tl.int32))
         mean, _ = tl.reduce((one.to(tl.float32), tl.full((N,), 1.0, tl.float32)), 0, combine)
         tl.store(means + row, mean)
@@ -120,7 +216,8 @@ torch.manual_seed(0)
 x = torch.randn(16, 16, dtype=torch.bfloat16)
 y, products = torch.empty_like(x), torch.empty(16, 16)
 means, whole = torch.empty(16), torch.empty(16, 16, dtype=torch.int32)
-kernel[(1,)](x, y, products, means, whole, 16)
+short = torch.empty(16, 16, dtype=torch.float8_e4m3fn)
+kernel[(1,)](x, y, products, means, whole, short, 16)
 grown = x * x - 0.5
 kept = torch.where(grown > x, grown, -x)
 near = dict(atol=0.05, rtol=0.02)
@@ -128,6 +225,7 @@ torch.testing.assert_close(y, (kept.abs() + torch.rsqrt(kept.float() + 9)).bfloa
 torch.testing.assert_close(products, x.float() @ x.float())
 torch.testing.assert_close(means, x.float().mean(1))
 assert torch.equal(whole, (x * 4).int())
+assert torch.equal(short.float(), (x.float() * 300).clamp(-448, 448).to(torch.float8_e4m3fn).float())
 """
 
 

@@ -26,12 +26,12 @@ def get_init_inputs():
 """
 
 
-def rules(*sizes):
+def rules(*sizes, reference=REFERENCE, takes=lambda _: True):
     workloads = tuple(Workload(name=f"w{at}", constants=one) for at, one in enumerate(sizes))
     others = workloads[1:]
-    update = {"reference": REFERENCE, "main": workloads[:1], "hidden": others, "small": others}
+    update = {"reference": reference, "main": workloads[:1], "hidden": others, "small": others}
     problem = SCALE.model_copy(update=update)
-    return size_rules(problem, problem_facts(problem).given)
+    return size_rules(problem, problem_facts(problem).given, takes)
 
 
 def test_sizes_that_vary_are_named_and_what_frees_the_others():
@@ -61,12 +61,32 @@ def test_sizes_that_were_multiples_are_told_apart():
     assert text.startswith("an exported kernel takes x.shape[0]: multiples of 2; x.shape[1]: multiples of 8; this ")
 
 
+def test_constants_of_one_statement_are_known_and_the_example_is_one_that_the_reference_takes():
+    together = REFERENCE.replace("batch = 8\nlength = 64\nheads = 2", "batch, length, heads = 8, 64, 16")
+    others = {"batch": 7, "length": 17}
+    assert "`other: {heads: 15}` under" in rules({}, others, reference=together)[0]
+    assert "`other: {heads: 12}` under" in rules({}, others, reference=together, takes=lambda s: s["heads"] < 15)[0]
+    text, free = rules({}, others, reference=together, takes=lambda _: False)
+    assert text.endswith("; PyTorch runs for others; the reference takes no others when heads alone changes")
+    assert not free
+
+
+def test_what_searches_with_and_without_a_gpu_have_in_common_is_said_once():
+    hidden, small = ((Workload(name="w", constants={"batch": 7, "length": n}),) for n in (32, 17))
+    update = {"reference": REFERENCE, "main": (Workload(name="m"),), "hidden": hidden, "small": small}
+    problem = SCALE.model_copy(update=update)
+    text, _ = size_rules(problem, problem_facts(problem).given)
+    assert text.count("x.shape[2] = 2, x.shape[3] = 32") == 1
+    assert "; of a search on a GPU, " in text
+    assert "x.shape[1]: powers of two from 16 on" not in text.split("of one without, ")[1]
+
+
 def test_a_size_without_a_name_gets_one_first():
     text, _ = rules({}, {"batch": 7, "heads": 3, "length": 63})
     assert "this size alone: x.shape[3] = 32, table.shape[2] = 32; " in text
     assert text.endswith(
-        "to free a size, let get_inputs name it as a constant of problem.py, and add a workload that has another one "
-        "in problem.yaml"
+        "to free a size, write it as a constant of problem.py that get_inputs reads, and add a workload that has "
+        "another one in problem.yaml"
     )
 
 

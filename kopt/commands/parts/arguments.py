@@ -177,7 +177,18 @@ def problem_of(word: str) -> Problem:
 
 
 def kernel_text(file: Path) -> str:
-    """Read the source of a kernel.
+    """Read the source of a kernel, which may be a part of an exported file.
+
+    Raises:
+        ConfigError: the file is not UTF-8 text.
+    """
+    from kopt.winner.source import kernel_part
+
+    return kernel_part(file_text(file))
+
+
+def file_text(file: Path) -> str:
+    """Read the whole text of a kernel's file.
 
     Raises:
         ConfigError: the file is not UTF-8 text.

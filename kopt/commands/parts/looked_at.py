@@ -57,9 +57,11 @@ def run_folder(word: Path) -> Path:
     results = Path(DEFAULTS.results)
     if found := _found(word):
         return found
-    if word.is_dir():
-        raise ConfigError(f"{word} holds no run: name the folder of a run that was started, e.g. results/demo")
     runs = run_folders()
+    if word.is_dir():
+        own = next((run for run in runs if run.name.startswith(f"{word.name}-")), None)
+        hint = f"did you mean {str(own)!r}?" if own else "name the folder of a run that was started, e.g. results/demo"
+        raise ConfigError(f"{word} holds no run: {hint}")
     kept = [path for run in runs for path in sorted(run.glob(f"{EARLIER}*")) if is_earlier(path)]
     names = [str(path.relative_to(results)) for path in (*runs, *kept)]
     known = f"; runs here are {', '.join(names[:8])}" if names else f"; {results} holds no run"
@@ -69,10 +71,13 @@ def run_folder(word: Path) -> Path:
 def run_or_folder(word: Path) -> Path:
     """Return the folder of a run that a word names, as `run_folder` does, or another folder, e.g. a part of a run.
 
+    A problem's folder is no part of a run.
+
     Raises:
         ConfigError: there is no such run and no such folder.
     """
-    return _found(word) or (word if word.is_dir() else run_folder(word))
+    is_other = word.is_dir() and not any((word / name).is_file() for name in ("problem.py", "problem.yaml"))
+    return _found(word) or (word if is_other else run_folder(word))
 
 
 def _found(word: Path) -> Path | None:

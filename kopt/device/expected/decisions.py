@@ -137,7 +137,17 @@ class Coarsest(Rounding):
             types = {kwargs["dtype"]} if kwargs.get("dtype") in HALF_TYPES else set(map(self.rounded_to, numbers))
             if len(types) == 1 and types <= set(HALF_TYPES):
                 self._rounded[result] = types.pop()
+        if func._schema.is_mutable:
+            self._written(name, args, results)
         return results
+
+    def _written(self, name: str, args: Any, results: Any) -> None:
+        """Note what tensors hold that an operation has written: numbers of 16 bits where it copied such ones."""
+        held = self.rounded_to(args[1]) if name == "copy" and isinstance(args[1], torch.Tensor) else None
+        for result in tensors_of(results):
+            self._rounded.pop(result, None)
+            if held in HALF_TYPES:
+                self._rounded[result] = held
 
     def rounded_to(self, tensor: torch.Tensor) -> torch.dtype:
         """Return the 16-bit type to which a conversion has rounded the tensor's numbers; else that of the tensor."""

@@ -20,10 +20,10 @@ from kopt.device.expected.casts import CHOICES, IntegerCasts
 from kopt.device.expected.decisions import Coarsest, Decisions, Watched
 from kopt.device.expected.emulation import CARRIER, WIDE_CARRIER, Float32Arithmetic, NormsInWide, RoundedBetween
 from kopt.device.expected.outputs import run_model
-from kopt.device.expected.products import InCutTF32, InFloat32, fused_apart
+from kopt.device.expected.products.float32 import InCutTF32, InFloat32, fused_apart
+from kopt.device.expected.products.wide_convolutions import WideConvolutions
 from kopt.device.expected.rounding import spacing
 from kopt.device.expected.ties import BROKEN, CHOSEN, ORDERS, TiesBroken, is_unordered
-from kopt.device.expected.wide_convolutions import WideConvolutions
 from kopt.device.reference.layout import copied_inputs
 from kopt.device.reference.other_type import HALF_TYPES, computing_in, copied_in
 from kopt.device.reference.tree import tensors_of
@@ -157,14 +157,20 @@ def evidence(
     if not names:
         return found
     named = max(names, key=lambda dtype: torch.finfo(dtype).eps)
-    kept = _changes_without(case, exact, decided, decisions, changed) if elements <= ROUNDED_ELEMENTS else nothing
-    return [replace(one, named=named, kept=change) for one, change in zip(found, kept, strict=True)]
+    kept = _changes_without(case, exact, decided, decisions, changed)
+    small = [
+        change.where(_is_rounding(change, tensor), 0.0) if change is not None else None
+        for change, tensor in zip(kept, exact, strict=True)
+    ]
+    return [replace(one, named=named, kept=change) for one, change in zip(found, small, strict=True)]
 
 
 def _changes_without(
     case: Case, exact: Sequence[torch.Tensor], first: Coarsest, decisions: Decisions | None, changed: Collection[str]
 ) -> list[torch.Tensor | None]:
     """Return how each tensor of the result changes when conversions to named 16-bit types do not round.
+
+    None stands for integers.
 
     Args:
         case: model and inputs.
@@ -175,16 +181,37 @@ def _changes_without(
     """
     within = deciding_alike(decisions, rough=True, noted=False)
     others = in_dtype(case, torch.float64, changed=changed, within=within, rounds=False)
-    pairs = zip(exact, others, strict=True)
-    return [_change_by_rounding(tensor, other.to(first.rounded_to(tensor))) for tensor, other in pairs]
+    return [
+        (other.to(first.rounded_to(tensor)) - tensor).nan_to_num(0, 0, 0) if tensor.is_floating_point() else None
+        for tensor, other in zip(exact, others, strict=True)
+    ]
 
 
-def _change_by_rounding(exact: torch.Tensor, other: torch.Tensor) -> torch.Tensor | None:
-    """Return the change of each element if it is a rounding error; 0 for larger ones, and None for integers."""
-    if not exact.is_floating_point():
-        return None
-    change, size = (other - exact).nan_to_num(0, 0, 0), exact.abs().nan_to_num(0, 0, 0)
-    return change.where(change.abs() <= ROUNDING * size.maximum(size.square().mean().sqrt()), 0.0)
+def _is_rounding(change: torch.Tensor, exact: torch.Tensor) -> torch.Tensor:
+    """Return where the change of an element is small enough for a rounding error."""
+    size = exact.abs().nan_to_num(0, 0, 0)
+    return change.abs() <= ROUNDING * size.maximum(size.square().mean().sqrt())
+
+
+def large_changes_without(case: Case, changed: Collection[str] = ()) -> list[torch.Tensor | None]:
+    """Return by how much conversions to named 16-bit types move each element of a result, where that is much.
+
+    It is 0 where the change is as small as a rounding error (`Evidence.kept`), and None for integers.
+
+    Args:
+        case: model and inputs.
+        changed: names of the arguments that count as changed.
+    """
+    first = Coarsest()
+    exact = in_dtype(case, torch.float64, changed=changed, within=first)
+    decisions = Decisions() if first.decides else None
+    if decisions is not None:
+        in_dtype(case, torch.float64, changed=changed, within=Watched(decisions.begin()))
+    changes = _changes_without(case, exact, first, decisions, changed)
+    return [
+        change.abs().masked_fill(_is_rounding(change, tensor), 0.0) if change is not None else None
+        for change, tensor in zip(changes, exact, strict=True)
+    ]
 
 
 def _changes_by_rounding(
@@ -210,23 +237,26 @@ def _changes_by_rounding(
 
 
 def changes_between(
-    case: Case, exact: Sequence[torch.Tensor], changed: Collection[str] = ()
+    case: Case, exact: Sequence[torch.Tensor], changed: Collection[str] = (), named: torch.dtype | None = None
 ) -> list[torch.Tensor] | None:
     """Return the largest change of each element of a result when what eager rounds to 16 bits is rounded otherwise.
 
-    None where the model has no numbers of 16 bits, or some of float64, or computes too much for so many runs.
+    None where the model has no numbers of 16 bits, or some of float64, or computes too much for so many runs.  Under
+    `torch.autocast` and in conversions to a 16-bit type that the reference names, eager rounds, too.
 
     Args:
         case: model and inputs.
         exact: the case's result in float64.
         changed: names of the arguments that count as changed.
+        named: 16-bit type that the reference names, which counts where no input or parameter has one; None for none.
     """
     tensors = tensors_of(list(case.inputs))
     dtypes = {tensor.dtype for tensor in (*tensors, *case.model.parameters())}
     elements = sum(tensor.numel() for tensor in (*tensors, *case.model.parameters()))
-    if not dtypes & set(HALF_TYPES) or torch.float64 in dtypes or elements > MOVED_ELEMENTS:
+    halves = dtypes & set(HALF_TYPES) or ({named} if named is not None else set())
+    if not halves or torch.float64 in dtypes or elements > MOVED_ELEMENTS:
         return None
-    half = max(dtypes & set(HALF_TYPES), key=lambda dtype: torch.finfo(dtype).eps)
+    half = max(halves, key=lambda dtype: torch.finfo(dtype).eps)
     decisions = Decisions()
     in_dtype(case, torch.float64, changed=changed, within=Watched(decisions.begin()))
     few, many = ROUNDINGS

@@ -30,8 +30,9 @@ Where a reference names a 16-bit type, u in the largest relative and absolute er
 eager rounds on the way.  A conversion to it is a part of what the reference says: a kernel may leave it out where it
 goes on computing, but not where the result of the conversion is the output.
 
-A 16-bit result that is not right by that is compared once more: an element may be off by as much as other roundings to
-16 bits on the way change it (`kopt.device.expected.expected_output.with_other_roundings`).
+A result of a reference with 16-bit numbers, or that names such a type, that is not right by that is compared once more:
+an element may be off by as much as other roundings to 16 bits on the way, or none, change it
+(`kopt.device.expected.expected_output.with_other_roundings`).
 """
 
 from __future__ import annotations

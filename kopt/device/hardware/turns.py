@@ -29,15 +29,22 @@ class Turn:
 
     path: Path
     touched_at: float
+    behind: Path | None = None
+    """File of the process that was found to be the next one before this one."""
 
     def has_come(self) -> bool:
-        """Return whether no process that can take the GPU has waited longer."""
+        """Return whether no process that can take the GPU has waited longer.
+
+        The folder is read only when the process before this one has gone, so that many may wait.
+        """
         if time.monotonic() - self.touched_at > BEAT_S:
             with suppress(OSError):
                 os.utime(self.path)
             self.touched_at = time.monotonic()
-        earlier = sorted(path for path in self.path.parent.glob("*.turn") if path.name < self.path.name)
-        return not any(_is_waiting(path) for path in earlier)
+        if self.behind is None or not _is_waiting(self.behind):
+            earlier = (path for path in self.path.parent.glob("*.turn") if path.name < self.path.name)
+            self.behind = next(filter(_is_waiting, sorted(earlier, reverse=True)), None)
+        return self.behind is None
 
 
 @contextmanager
@@ -73,15 +80,13 @@ def turn(folder: Path, patience_s: float = 0.0) -> Iterator[Turn]:
 def _is_waiting(path: Path) -> bool:
     """Return whether a file's process waits and can take a GPU; remove the file of one that has ended."""
     try:
-        if time.time() - path.stat().st_mtime > STOPPED_S:
-            return False
         descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:  # removed meanwhile, or another user's who gives no access
         return False
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return True
+        return time.time() - os.fstat(descriptor).st_mtime <= STOPPED_S
     else:
         with suppress(OSError):
             path.unlink()

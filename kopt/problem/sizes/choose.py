@@ -38,9 +38,16 @@ LONGEST, ROW, FLAT = 1024, 4096, 1 << 14
 there is no other dimension."""
 
 LOOPED = 128
-"""Size from which on kernels may go over it in a loop."""
+"""Size from which on kernels may go over it in a loop, with tiles that are as long, or shorter."""
 
-MOST_LONG = 3
+TWO_TILES = 2 * LOOPED
+"""A size from this on is long: with its rest it is more than two tiles of a loop."""
+
+LARGEST = 1 << 17
+"""Most elements of a tensor, but for a rest, where a size is not long with as many as wanted: kopt's interpreter takes
+a part of a second for them."""
+
+MOST_LONG = 4
 """Sizes, at most, that are long one after the other."""
 
 ROW_UNIT = 8
@@ -90,19 +97,24 @@ class Sizes:
     def long(self, most: int) -> Iterator[tuple[str, Constants]]:
         """Yield the name and the sizes of workloads in which one size, over which kernels may loop, is alone long.
 
-        A kernel that forgets its sum at every step of a loop is right where the loop goes round once.
+        A kernel that forgets its sum at every step of a loop is right where the loop goes round once.  Where a size is
+        not long with tensors of `most` elements (heads that cannot shrink stand beside it), they may have up to
+        `LARGEST`.
         """
         usual = self._shrunk(most, START, LONG) or {}
         for at, size in enumerate(self.sizes[:MOST_LONG]):
-            row = self._tried.is_row(size)
-            if size.values[0] < LOOPED or (at == 0 and not row):  # the first is long in `small`
+            row, before = self._tried.is_row(size), usual.get(size, 0)
+            enough = min(TWO_TILES, size.values[0])
+            if size.values[0] < LOOPED or (at == 0 and not row and before >= enough):  # long in `small`
                 continue
             longest = FLAT if self._tried.is_flat else ROW if row else START
-            chosen = self._shrunk(most, START, LONGEST, longest=size, longest_start=longest)
-            if chosen is not None and chosen[size] >= 2 * usual.get(size, 0):
-                rests = with_rest(chosen[size], size, self._unit(size))
-                found = ({**chosen, size: value} for value in rests if self._fits({**chosen, size: value}, 2 * most))
-                yield size.names[0], self._changed(next(found, chosen))
+            for elements in (most, *(wider for wider in (most << n for n in range(1, 8)) if wider <= LARGEST)):
+                chosen = self._shrunk(elements, START, LONGEST, longest=size, longest_start=longest)
+                if chosen is not None and chosen[size] >= enough:
+                    break
+            if chosen is not None and (chosen[size] >= 2 * before or before < enough <= chosen[size]):
+                rests = ({**chosen, size: value} for value in with_rest(chosen[size], size, self._unit(size)))
+                yield size.names[0], self._changed(next((c for c in rests if self._fits(c, 2 * elements)), chosen))
 
     def ragged(self, most: int, start: int = START, flat: int = START) -> Constants | None:
         """Return sizes alike in length and no multiples of tiles; None where the reference takes none so small.

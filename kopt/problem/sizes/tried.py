@@ -81,18 +81,24 @@ class Tried:
         return all(len(shape) < 2 for shape in (*given.inputs, *given.parameters, *given.made))
 
     def is_batch(self, size: Size) -> bool:
-        """Return whether a size is the first dimension of the first input, and of no input or parameter another one."""
+        """Return whether a size is the first dimension of the first input, and of no input or parameter another one.
+
+        Of inputs that all have one dimension it is none.
+        """
         trial = self.run(size.at(size.values[0] - size.step))
         if size.step > 1 or trial is None or trial.parameters != self.given.parameters:
             return False
         pairs = list(zip(self.given.inputs, trial.inputs, strict=True))
-        leads = pairs[0][0][:1] != pairs[0][1][:1] and len(pairs[0][0]) > 1
+        leads = pairs[0][0][:1] != pairs[0][1][:1] and any(own != changed and len(own) > 1 for own, changed in pairs)
         return leads and all(own[1:] == changed[1:] for own, changed in pairs)
 
     def is_row(self, size: Size, rank: int = 1) -> bool:
-        """Return whether a size is the length of the rows of an input or a parameter of `rank` dimensions or more."""
+        """Return whether a size is the length of the rows of an input or a parameter of `rank` dimensions or more.
+
+        A batch is none, though an input may have one number for each of its elements (lengths, positions).
+        """
         trial = self.run(size.at(size.values[0] - size.step))
-        if trial is None:
+        if trial is None or self.is_batch(size):
             return False
         given, changed = (*self.given.inputs, *self.given.parameters), (*trial.inputs, *trial.parameters)
         pairs = zip(given, changed, strict=False)

@@ -118,14 +118,17 @@ def _kept_triangle(node: Any) -> tuple[Any, ...]:
     if node.target not in _PRODUCTS or len(product.users) != 1:
         return (None,)
     (kept,) = product.users
-    same = list(product.meta["val"].shape[-2:]) == list(node.meta["val"].shape[-2:])
+    last = list(node.meta["val"].shape[-2:])
+    same = list(product.meta["val"].shape[-2:]) == last
     if kept.target is not _aten.where.self or kept.args[1] is not product or not same:
         return (None,)
     mask, _, zero = kept.args
     if not (_is(zero, _aten.scalar_tensor.default) and zero.args[0] == 0 and mask.target in _KEPT):
         return (None,)
     beside, diagonal = mask.args
-    if not (_is(beside, _aten.sub.Tensor) and type(diagonal) is int):
+    if not (_is(beside, _aten.sub.Tensor) and not beside.kwargs and type(diagonal) is int):
+        return (None,)
+    if list(beside.meta["val"].shape) != last:  # columns or rows are not counted
         return (None,)
     column, row = beside.args
     return (kept, _KEPT[mask.target], diagonal) if _counts(column, -2) and _counts(row, -1) else (None,)

@@ -3,7 +3,7 @@
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -74,8 +74,46 @@ def refusal(arguments: Sequence[Any], inputs: Sequence[Any], weights: Sequence[A
             return f"{name} has the strides {tuple(given.stride())}, not {strides[0]}"
         if not strides and not given.permute(order).is_contiguous():
             return f"{name} does not lie in memory in the order {tuple(order)} of its dimensions"
-        if torch.is_grad_enabled() and given.requires_grad:
-            return f"a gradient of {name} is asked for, which the kernel does not compute"
+        if fault := gradient_of(name, given):
+            return fault
+    return ""
+
+
+def gradient_of(name: str, given: Any) -> str:
+    """Return in words that a gradient of an argument is asked for; empty where it is not."""
+    asked = isinstance(given, torch.Tensor) and torch.is_grad_enabled() and given.requires_grad
+    return f"a gradient of {name} is asked for, which the kernel does not compute" if asked else ""
+
+
+def sizes_at_hand(
+    wanted: Mapping[str, str], arguments: Sequence[Any], inputs: Sequence[Any], weights: Sequence[Any]
+) -> dict[str, int]:
+    """Return the sizes with which a model is made as the inputs and weights have them; none that they do not tell.
+
+    Args:
+        wanted: for each argument of the model, the name of a size of `arguments`, or how it follows from one.
+        arguments: what the inputs and weights have to be like.
+        inputs: of the kernel.
+        weights: parameters and buffers of the model.
+    """
+    sizes: dict[str, int] = {}
+    for (_, _, dtype, names, *_), given in zip(arguments, (*inputs, *weights), strict=False) if wanted else ():
+        if dtype and isinstance(given, torch.Tensor) and given.dim() == len(names):
+            for name, size in zip(names, given.shape, strict=True):
+                if isinstance(name, str) and name.isidentifier():
+                    sizes.setdefault(name, int(size))
+    found = {}
+    for argument, want in wanted.items():
+        if all(name in sizes for name in re.split(r"[*/+-]", want) if not name.isdigit()):
+            found[argument] = wanted_size(want, sizes, 0)
+    return {argument: size for argument, size in found.items() if size >= 0}
+
+
+def other_size(made: Mapping[str, Any], at_hand: Mapping[str, int]) -> str:
+    """Return in words why a model is made for other sizes than those at hand; empty where it is not."""
+    for name, size in at_hand.items():
+        if made[name] != size:
+            return f"the model is made with {name} = {made[name]!r}, the inputs are for {size}"
     return ""
 
 

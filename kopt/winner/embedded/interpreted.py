@@ -26,6 +26,16 @@ class TimeIsUp(BaseException):
     """The check has taken `MOST_S`; no error, which the interpreter would turn into one of its own."""
 
 
+OF_8_BITS = {
+    "fp8e4nv": torch.float8_e4m3fn, "fp8e5": torch.float8_e5m2,
+    "fp8e4b8": torch.float8_e4m3fnuz, "fp8e5b16": torch.float8_e5m2fnuz,
+}  # fmt: skip
+"""Floating-point types of 8 bits by the names that Triton gives them."""
+
+WIDER = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "fp64": torch.float64}
+"""Other floating-point types by the names that Triton gives them."""
+
+
 def is_interpreted() -> bool:
     """Return whether Triton interprets kernels in this process."""
     return os.environ.get(INTERPRET, "") not in ("", "0")
@@ -41,7 +51,8 @@ def complete_interpreter() -> None:
     """Give Triton's interpreter what it lacks, and raise `TimeIsUp` after `MOST_S`.
 
     It has no device library of CUDA, computes with the bits of bfloat16 numbers, reduces by a function of the kernel's
-    own element by element, its autotuner asks for a GPU, and that of Triton 3.6 takes no number of a tensor for a loop.
+    own element by element, loses a carry where it rounds to 8 bits, its autotuner asks for a GPU, and that of
+    Triton 3.6 takes no number of a tensor for a loop.
     """
     autotuner: Any = import_module("triton.runtime.autotuner").Autotuner
     autotuner._bench = lambda *_, **__: [0.0, 0.0, 0.0]  # the first configuration is taken
@@ -60,6 +71,7 @@ def complete_interpreter() -> None:
 
     interpreter._patch_lang_tensor = patch
     import_module("numpy").seterr(all="ignore")  # what a mask leaves out may be divided by zero
+    complete_8_bits(interpreter)
     complete_bfloat16(interpreter.InterpreterBuilder, interpreter.TensorHandle)
 
     def late(*_: Any) -> None:
@@ -85,6 +97,21 @@ def device_function(name: str) -> Callable[..., Any]:
         return core.tensor(interpreter.TensorHandle(result, scalar), kind)
 
     return call
+
+
+def complete_8_bits(interpreter: Any) -> None:
+    """Round floating-point numbers to types of 8 bits as a GPU does: to the nearest even, large ones to the largest."""
+    plain = interpreter._convert_float
+
+    def convert(data: Any, source: Any, wanted: Any, mode: Any) -> Any:
+        kind, own = OF_8_BITS.get(str(wanted)), WIDER.get(str(source))
+        if kind is None or own is None or mode == interpreter._ir.ROUNDING_MODE.RTZ:
+            return plain(data, source, wanted, mode)
+        values = torch.from_numpy(data.view(f"int{8 * own.itemsize}")).view(own).float()
+        most = torch.finfo(kind).max
+        return values.clamp(-most, most).to(kind).view(torch.uint8).numpy()
+
+    interpreter._convert_float = convert
 
 
 def complete_bfloat16(builder: Any, handle: Any) -> None:

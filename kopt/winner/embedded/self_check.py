@@ -2,6 +2,7 @@
 
 import ast
 import copy
+import shlex
 import statistics
 import sys
 import time
@@ -21,10 +22,13 @@ from kopt.winner.embedded.interpreted import (
     is_interpreted,
     start_interpreted,
 )
-from kopt.winner.embedded.undecided import Right, size_of, tensors_of
+from kopt.winner.embedded.undecided import Right, numbers_of, size_of, tensors_of
 
 BYTES_IN_FLOAT64 = 8 << 30
 """Largest inputs, in float64, for which the reference runs in float64 too, bytes."""
+
+NAMED = {"bfloat16": torch.bfloat16, "float16": torch.float16, "half": torch.float16}
+"""Words of a reference that name a type of 16 bits."""
 
 TF32_UNIT = 2.0**-10
 """Unit of roundoff of TF32."""
@@ -35,12 +39,15 @@ ROUNDED_SHARE = 0.01
 
 def reference_of(source: str, constants: Mapping[str, int]) -> ModuleType:
     """Execute the reference with constants in place of its own."""
-    tree = ast.parse(source)
+    tree, body = ast.parse(source), list[ast.stmt]()
     for statement in tree.body:
-        if isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Name):
-            name = statement.targets[0].id
-            if name in constants:
-                statement.value = ast.copy_location(ast.Constant(constants[name]), statement.value)
+        body.append(statement)
+        targets = statement.targets if isinstance(statement, ast.Assign) else []
+        targets = [statement.target] if isinstance(statement, ast.AnnAssign) and statement.value else targets
+        named = [node.id for target in targets for node in ast.walk(target) if isinstance(node, ast.Name)]
+        for name in constants.keys() & named:
+            body += ast.parse(f"{name} = {constants[name]!r}").body
+    tree.body = body
     module = ModuleType("reference")
     sys.modules["reference"] = module
     exec(compile(tree, "reference.py", "exec"), vars(module))
@@ -63,6 +70,25 @@ def result_of(function: Callable[..., Any], inputs: list[Any]) -> list[Any]:
     """Call a function on copies of the inputs; return its result and the copies, which it may have changed."""
     copies = copy.deepcopy(inputs)
     return [function(*copies), copies]
+
+
+def exact_result(model: torch.nn.Module, inputs: list[Any], device: str) -> tuple[list[Any] | None, str]:
+    """Run a reference in float64.
+
+    Returns:
+        Its result, and empty words; None, and why it does not run in float64, as where it multiplies by numbers that it
+        has itself converted to 16 bits.
+    """
+    try:
+        return result_of(copy.deepcopy(model).double(), in_dtype(inputs, torch.float64, device)), ""
+    except (RuntimeError, TypeError, ValueError) as error:
+        return None, f"{type(error).__name__}: {error}".partition("\n")[0]
+
+
+def named_kinds(reference: str) -> set[torch.dtype]:
+    """Return the types of 16 bits that a reference names."""
+    tree = ast.walk(ast.parse(reference))
+    return {NAMED[node.attr] for node in tree if isinstance(node, ast.Attribute) and node.attr in NAMED}
 
 
 def unit_of(kinds: set[torch.dtype], reference: str) -> float:
@@ -96,7 +122,7 @@ def errors_of(values: Any, right: Right) -> Errors:
     A few whole numbers may be off by one, where rounding decides between two.
     """
     numbers = whole = wrong = 0.0
-    for at, (one, exact) in enumerate(zip(tensors_of(values), right.exact, strict=True)):
+    for at, (one, exact) in enumerate(zip(numbers_of(values), right.exact, strict=True)):
         if one.shape != exact.shape:
             return Errors(float("inf"), float("inf"), 1.0)
         if not one.numel():
@@ -113,8 +139,8 @@ def errors_of(values: Any, right: Right) -> Errors:
     return Errors(numbers, whole, wrong)
 
 
-def remarks(error: Errors, own: Errors, unit: float, right: Right) -> str:
-    """Say whether a kernel is wrong, and how much of its result ties or rounding decide."""
+def remarks(error: Errors, own: Errors, unit: float, right: Right, inexact: str = "") -> str:
+    """Say whether a kernel is wrong, how much of its result ties or rounding decide, and why float64 is not at hand."""
     shares = (right.share(whole=True), "decide", "whole"), (right.share(whole=False), "change", "other")
     parts = [f"{verb} {max(share, 1e-3):.1%} of the {kind} numbers" for share, verb, kind in shares if share]
     words = ["" if error.permitted(own, unit) else "WRONG"]
@@ -122,6 +148,7 @@ def remarks(error: Errors, own: Errors, unit: float, right: Right) -> str:
         words[0] += f" in {max(error.wrong, 1e-3):.1%} of the whole numbers"
     words.append(f"ties or rounding {' and '.join(parts)}" if parts else "")
     words.append(f"what ties or rounding decide is unknown ({right.refused})" if right.refused else "")
+    words.append(f"compared with PyTorch in its own types (float64: {inexact})" if inexact else "")
     return "".join(f"   {one}" for one in words if one)
 
 
@@ -162,6 +189,8 @@ class Compared(NamedTuple):
     """Errors of the reference in its own dtype."""
     unit: float
     right: Right
+    inexact: str
+    """Why the reference does not run in float64, so that its own types are what is right; empty where it does."""
 
     @property
     def is_right(self) -> bool:
@@ -192,18 +221,18 @@ def compared(
         kernel = partial(entry, **further)
         eager = result_of(model, inputs)
         kinds = {one.dtype for one in tensors_of(eager) if one.is_floating_point()} if dtype is None else {dtype}
-        unit = unit_of(kinds, reference)
-        exact = eager
+        exact, inexact = None, ""
         if 8 * sum(tensor.numel() for tensor in tensors_of(inputs)) <= BYTES_IN_FLOAT64:
-            exact = result_of(copy.deepcopy(model).double(), in_dtype(inputs, torch.float64, device))
+            exact, inexact = exact_result(model, inputs, device)
+        unit = unit_of(kinds | named_kinds(reference) if inexact else kinds, reference)
         result, again = result_of(kernel, inputs), partial(result_of, model, inputs)
         whole = not all(one.is_floating_point() for one in tensors_of(eager[0]))
         for runs in (again,) if whole else (None, again):
-            right = Right(exact, unit, runs)
+            right = Right(eager if exact is None else exact, unit, runs)
             error, own = errors_of(result, right), errors_of(eager, right)
             if error.permitted(own, unit):
                 break
-    return Compared(partial(kernel, *inputs), partial(model, *inputs), error, own, unit, right)
+    return Compared(partial(kernel, *inputs), partial(model, *inputs), error, own, unit, right, inexact)
 
 
 def check(
@@ -230,8 +259,13 @@ def check(
             times = [median_ms(call) for call in one[:2]] + [wall_ms(call) for call in one[:2]]
         wrong += not one.is_right
         figures = [*one.figures, f"{times[0]:10.4f}", *(f"{each:9.4f}" for each in times[1:])]
-        print(f"{name[:24]:24} {' '.join(figures)}{remarks(one.error, one.own, one.unit, one.right)}")
+        print(f"{name[:24]:24} {' '.join(figures)}{remarks(*one[2:])}")
     return 1 if wrong else 0
+
+
+def advised(problem: str) -> str:
+    """Return the command by which kopt judges the kernel of this file."""
+    return f"kopt evaluate {shlex.quote(sys.argv[0])} --problem {shlex.quote(problem)}"
 
 
 def check_interpreted(
@@ -259,12 +293,12 @@ def check_interpreted(
             done.clear()
             break
         (done if one.is_right else wrong).append(name)
-        print(f"{name[:24]:24} {' '.join(one.figures)}{remarks(one.error, one.own, one.unit, one.right)}")
+        print(f"{name[:24]:24} {' '.join(one.figures)}{remarks(*one[2:])}")
     if wrong:
         print(f"the kernel is WRONG on {', '.join(wrong)}")
         return 1
     if not done:
-        print(f"kopt's own interpreter judges the kernel: kopt evaluate {sys.argv[0]} --problem {problem}")
+        print(f"kopt's own interpreter judges the kernel: {advised(problem)}")
         return 2
     print(f"the kernel is right on {', '.join(done)}; on tensors of the CPU PyTorch runs")
     return 0

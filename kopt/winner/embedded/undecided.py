@@ -36,6 +36,12 @@ def tensors_of(value: Any) -> list[torch.Tensor]:
     return [tensor for one in values for tensor in tensors_of(one)]
 
 
+def numbers_of(value: Any) -> list[torch.Tensor]:
+    """List the tensors in a value, numbers of 8 bits in float32: torch reduces and compares no such."""
+    tensors = tensors_of(value)
+    return [one.float() if one.is_floating_point() and one.element_size() == 1 else one for one in tensors]
+
+
 def distance(values: torch.Tensor, others: torch.Tensor) -> torch.Tensor:
     """Return the difference of each element, in float64: 0 for the same infinity or NaN, else infinity for those."""
     wide, other = values.double(), others.double()
@@ -175,7 +181,7 @@ class Right:
             unit: unit of roundoff of the reference's dtype.
             again: runs the reference in its own dtype; None where ties and rounding decide nothing.
         """
-        self.exact = tensors_of(exact)
+        self.exact = numbers_of(exact)
         self.runs: list[list[torch.Tensor]] = []
         self.sorts: list[Sort | None] = [None] * len(self.exact)
         """The sort whose indexes a tensor holds, by tensor; None for other ones."""
@@ -185,7 +191,7 @@ class Right:
             assert again is not None
             try:
                 with Otherwise(run) as mode:
-                    tensors = tensors_of(again())
+                    tensors = numbers_of(again())
             except RuntimeError as error:  # what torch compiles or runs as a whole (flex_attention) lets nobody in
                 self.runs, self.refused = [], type(error).__name__
                 break

@@ -7,6 +7,7 @@ from kopt.device.cuda.results.chunk_results import ChunkResults
 from kopt.device.cuda.results.times import Times
 from kopt.device.cuda.results.verdicts import Recorded, failure
 from kopt.device.cuda.timing.batch import InputChanged, Pair
+from kopt.device.cuda.timing.loaded_timer import LoadedTimer
 from kopt.device.hardware.measured import MeasuredDevice
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase
@@ -51,16 +52,17 @@ def no_results() -> ChunkResults:
 
 
 class ScriptedBatch:
+    with_memory = LoadedTimer.with_memory
     """Processes of a judge and their batch in one, whose kernels have the times and the faults that they are given."""
 
     def __init__(self, ms, unverified=(), unadmitted=(), wrong_when_timed=(), breaks=(), breaks_early=(),
                  breaks_beside=(), breaks_unseen=(), breaks_unseen_beside=(), writes=(), unseen=None,
-                 cannot=(), cannot_be_compared=()):  # fmt: skip
+                 cannot=(), cannot_be_compared=(), most_in_memory=99):  # fmt: skip
         self.ms, self.unverified, self.unadmitted = ms, unverified, unadmitted
         self.wrong_when_timed, self.breaks, self.breaks_early = wrong_when_timed, breaks, breaks_early
         self.breaks_beside, self.breaks_unseen, self.writes = breaks_beside, breaks_unseen, writes
         self.breaks_unseen_beside, self.kept_of = breaks_unseen_beside, {}
-        self.cannot_be_compared = cannot_be_compared
+        self.cannot_be_compared, self.most_in_memory = cannot_be_compared, most_in_memory
         self.unseen, self.cannot = unseen or {}, cannot
         self.random = random.Random(1)
         self.launches = dict.fromkeys(ms, 0)
@@ -105,6 +107,8 @@ class ScriptedBatch:
         return {"main": 2.0}
 
     def race(self, names, launches, start):
+        if self.most_in_memory < len(names):
+            raise CallFailed("OutOfMemoryError: CUDA out of memory", "the timer")
         if set(names) & set(self.breaks) or (set(names) & set(self.breaks_beside) and len(names) > 1):
             raise WorkerDied("the timer died")
         if set(names) & set(self.writes):

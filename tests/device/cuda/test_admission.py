@@ -47,12 +47,19 @@ def test_a_candidate_that_breaks_the_timer_is_not_asked_again_and_the_others_go_
 
 
 @pytest.mark.parametrize(
-    ("reason", "released"), [("OutOfMemoryError: CUDA out of memory. Tried to allocate 8.00 GiB", 1), ("CUDA error", 0)]
+    ("reason", "released"), [("OutOfMemoryError: CUDA out of memory. Tried to allocate 8.00 GiB", 2), ("CUDA error", 0)]
 )
 def test_the_referee_frees_what_saves_time_where_memory_was_short(reason, released):
     processes = ScriptedProcesses(timer={"check": CallFailed(reason, "the timer")})
     assert admitted(processes) is not None
     assert [method for method, *_ in processes.referee.asked].count("release") == released
+
+
+def test_a_candidate_is_tried_again_once_where_the_timer_had_too_little_memory():
+    answers = [CallFailed("OutOfMemoryError: CUDA out of memory", "the timer")]
+    processes = ScriptedProcesses(timer={"check": lambda *_: answers.pop() if answers else True})
+    assert admitted(processes) is None
+    assert [method for method, *_ in processes.referee.asked].count("release") == 1
 
 
 def changing(culprit):

@@ -134,6 +134,12 @@ def test_a_kernel_is_not_blamed_for_results_that_the_referee_cannot_compare():
         judged(ScriptedBatch({"0": 1.0, "1": 1.0}, cannot_be_compared="1"))
 
 
+@pytest.mark.parametrize("most", [1, 2, 3])
+def test_kernels_that_together_need_too_much_memory_are_timed_alone_and_none_is_blamed(most):
+    by_name = judged(ScriptedBatch(dict.fromkeys("0123", 1.0), most_in_memory=most), race=Race(repeat=40, keep=3))
+    assert [type(by_name[name].verdict) for name in "0123"] == [Passed] * 4
+
+
 def test_a_crash_says_what_broke():
     by_name = judged(ScriptedBatch({"0": 1.0, "1": 1.0}, breaks="1"))
     assert by_name["1"].verdict.reason == "it broke the process that timed it: the timer died"

@@ -53,8 +53,6 @@ class Timer:
         self._sets: dict[str, list[OpenedInputs]] = {}
         self._subjects: dict[tuple[str, str], TimedSubject] = {}
         self._kept: dict[tuple[str, str], tuple[int, list[torch.Tensor]]] = {}
-        self._not_kept: set[tuple[str, str]] = set()
-        """Subject and workload of outputs for which there was no memory."""
         self._clock = Clock()
         self._timed_sets: dict[str, int] = {}
         self._random = random.SystemRandom()
@@ -212,22 +210,23 @@ class Timer:
         return self._clock.wall_ms(self._subjects[name, workload], self._timed_inputs(workload))
 
     def hand_over_kept(self, name: str, workload: str) -> int:
-        """Hand over the kept output of a timed call, or that of one more call where no memory was left to keep it.
+        """Hand over the kept output of a timed call, or that of one more call where none is kept.
+
+        None is kept where memory was short, and in a timer that has replaced one that broke.
 
         Returns:
-            Position of the input set that the output belongs to; -1 when no call has been timed.
+            Position of the input set that the output belongs to.
 
         Raises:
             DeviceError: the output has another shape or dtype.
         """
-        nothing: tuple[int, list[torch.Tensor]] = (-1, [])
-        place, tensors = self._kept.pop((name, workload), nothing)
-        if (name, workload) in self._not_kept:
-            self._not_kept.discard((name, workload))
+        kept = self._kept.pop((name, workload), None)
+        if kept is None:
             place = self._random.randrange(self._timed_sets[workload])
             _, tensors = self._clock.timed(self._subjects[name, workload], place)
-        if place < 0:
-            return place
+        else:
+            place, tensors = kept
+            del kept
         input_set = self._sets[workload][place]
         if not input_set.hand_over(tensors):
             raise DeviceError(f"{name}: a timed call returned a result of another shape")
@@ -242,9 +241,6 @@ class Timer:
 
     def _keep(self, name: str, workload: str, place: int, tensors: Sequence[torch.Tensor]) -> None:
         self._kept.pop((name, workload), None)
-        self._not_kept.discard((name, workload))
         held = sum(tensor.nbytes for _, kept in self._kept.values() for tensor in kept)
         if held + sum(tensor.nbytes for tensor in tensors) <= KEPT_BYTES:
             self._kept[name, workload] = (place, self._sets[workload][place].own(tensors))
-        else:
-            self._not_kept.add((name, workload))

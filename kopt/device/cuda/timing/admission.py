@@ -82,7 +82,7 @@ class Admission:
     def _try(self, name: str, verdicts: dict[str, Verdict], check: Callable[[], Verdict | None]) -> None:
         """Check a candidate; note its verdict, and do not load it again, when it fails or breaks the timer."""
         try:
-            verdict = check()
+            verdict = self.loaded.with_memory(check)
         except (WorkerDied, CallFailed) as error:
             if self.loaded.is_of_referee(error):
                 raise

@@ -107,14 +107,13 @@ class TimedBatch(LoadedTimer):
         return {workload.name: self.timer.call("wall", workload.name, name, seconds=CHECK_S) for workload in main}
 
     def verify_kept_output(self, name: str) -> Verdict | None:
-        """Verify the outputs of the timed calls that were kept; None when nothing is wrong."""
+        """Verify for each workload the output of a timed call; None when nothing is wrong."""
         for workload in self.processes.problem.main:
             place = self.timer.call("hand_over_kept", name, workload.name, seconds=CHECK_S)
-            if place >= 0:
-                at = self.draw_index(workload.name, place)
-                comparison = self.processes.referee.call("judge", 0, at, seconds=PREPARE_S)
-                if not comparison.right:
-                    return Incorrect(judge=JUDGE, reason=f"a timed call gave a wrong result: {comparison.reason}")
+            at = self.draw_index(workload.name, place)
+            comparison = self.processes.referee.call("judge", 0, at, seconds=PREPARE_S)
+            if not comparison.right:
+                return Incorrect(judge=JUDGE, reason=f"a timed call gave a wrong result: {comparison.reason}")
         return None
 
     def _check_inputs(self) -> None:

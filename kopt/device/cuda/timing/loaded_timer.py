@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from kopt.device.baselines.compilations import Subject
 from kopt.device.cuda.results.verdicts import Recorded
@@ -37,6 +37,9 @@ class TimingProcesses(Protocol):
 
     def check_health(self) -> None:
         """Check that the device still computes."""
+
+
+Result = TypeVar("Result")
 
 
 @dataclass
@@ -100,7 +103,7 @@ class LoadedTimer:
         """
         self.processes.end_timing()
         self.processes.check_health()
-        if "out of memory" in str(cause):
+        if is_short_of_memory(cause):
             self.processes.referee.call("release", seconds=CHECK_S)
         self.processes.referee.call("restore", seconds=PREPARE_S)
         self._start()
@@ -113,6 +116,21 @@ class LoadedTimer:
         """Return whether the referee failed, which runs nothing of any subject."""
         referee = self.processes.referee
         return referee.pid == 0 or (isinstance(error, CallFailed) and error.process == referee.name)
+
+    def with_memory(self, call: Callable[[], Result]) -> Result:
+        """Call what uses the timer; where memory is short there, free what only saves time, and call it once more.
+
+        Raises:
+            WorkerDied, CallFailed: the call broke the timer otherwise, or again, or the referee failed.
+        """
+        try:
+            return call()
+        except CallFailed as error:
+            if not is_short_of_memory(error) or self.is_of_referee(error):
+                raise
+            log.warning("the timer has too little memory: %s", str(error).partition("\n")[0])
+            self.revive(error)
+        return call()
 
     def drop(self, name: str) -> None:
         """Do not load a subject again."""
@@ -130,3 +148,8 @@ class LoadedTimer:
         self.timer = self.processes.start_timer()
         timed = Counter(draw.workload.name for draw in self.draws if draw.distribution == TIMED)
         self.timer.call("open", list(self.sheets), dict(timed), seconds=PREPARE_S)
+
+
+def is_short_of_memory(error: Exception) -> bool:
+    """Return whether a process on the device had too little memory."""
+    return "out of memory" in str(error)

@@ -6,12 +6,14 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from kopt.device.cuda.results.chunk_results import ChunkResults
 from kopt.device.cuda.results.times import Samples
 from kopt.device.cuda.results.verdicts import failure, mutation
 from kopt.device.cuda.timing.batch import InputChanged, TimedBatch
+from kopt.device.cuda.timing.loaded_timer import is_short_of_memory
 from kopt.device.hardware.nvml import together
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase
@@ -52,10 +54,13 @@ class TolerantTiming:
         """Warm up each subject by itself, so that a subject that breaks the timer is known, and take its wall time."""
         for name in names:
             try:
-                self.batch.warm([name], self.warmup)
-                self.results.times.wall_ms[name] = self.batch.wall_ms(name)
+                self.results.times.wall_ms[name] = self.batch.with_memory(partial(self._warm, name))
             except BROKEN as error:
                 self.drop(name, error)
+
+    def _warm(self, name: str) -> dict[str, float]:
+        self.batch.warm([name], self.warmup)
+        return self.batch.wall_ms(name)
 
     def time_stage(self, names: list[str], launches: int, done: int) -> None:
         """Time one stage and add its times; if a kernel breaks the stage, time the others.
@@ -75,7 +80,7 @@ class TolerantTiming:
         """
         for name in names:
             try:
-                verdict = self.batch.verify_kept_output(name)
+                verdict = self.batch.with_memory(partial(self.batch.verify_kept_output, name))
             except CallFailed as error:
                 self.drop(name, error)
                 continue
@@ -129,11 +134,13 @@ class TolerantTiming:
     def _stage(self, names: list[str], launches: int, done: int) -> Samples:
         for _ in range(BROKEN_TRIES):
             try:
-                return self._timed(names, launches, done)
+                return self.batch.with_memory(partial(self._timed, names, launches, done))
             except BROKEN as error:
                 log.warning("timing broke (%s): looking for the kernel that breaks it", error)
                 broke = error
             self.batch.revive(broke)
+            if is_short_of_memory(broke):
+                break  # no kernel breaks it: together they need too much
             names = self._without_culprit(names, launches, done, broke)
         log.warning("timing breaks again and again: each alone, so ratios hold what drifts between them")
         return self.one_by_one(names, lambda name: self._warm_and_timed([name], launches, done))

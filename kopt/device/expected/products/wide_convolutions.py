@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from kopt.device.expected.products import CONVOLUTIONS, operation_name
+from kopt.device.expected.products.float32 import CONVOLUTIONS, operation_name
 from kopt.device.reference.dispatch import DispatchMode
 
 COPIES = 3

@@ -1,0 +1,119 @@
+"""Find how numbers that a model keeps follow from sizes, such as `self.scale = dim ** -0.5`.
+
+A graph would hold the number of one workload.  `Any`: graphs and symbols are torch's.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import combinations_with_replacement
+from typing import Any, NamedTuple
+
+import torch
+from torch.utils._pytree import tree_leaves
+
+from kopt.errors import SeedError
+from kopt.seed.sizes import Leaf, Setting, Values, changes
+
+SAME = 1e-12
+"""Largest relative difference of equal numbers."""
+MOST_SIZES = 12
+"""Most sizes of which products are tried."""
+
+
+class Form(NamedTuple):
+    """A function of a size."""
+
+    number: Callable[[float], float]
+    symbol: Callable[[Any], Any]
+    """The same of torch's symbol for a float."""
+
+
+FORMS = (
+    Form(lambda size: size, lambda size: size),
+    Form(lambda size: 1.0 / size, lambda size: 1.0 / size),
+    Form(math.sqrt, torch.sym_sqrt),
+    Form(lambda size: 1.0 / math.sqrt(size), lambda size: 1.0 / torch.sym_sqrt(size)),
+)
+"""What a number may be, times a constant."""
+
+
+@dataclass
+class DerivedFloats:
+    """Numbers of a model that the workloads change."""
+
+    _made: list[tuple[Leaf, Callable[[], Any]]] = field(default_factory=list)
+    """Those that follow from sizes, each with its function."""
+    _left: dict[str, float] = field(default_factory=dict)
+    """Values of the others in the first workload, by name."""
+
+    def put(self) -> None:
+        """Put functions of the symbols of sizes in place of numbers, while torch traces what the symbols go into."""
+        for leaf, value in self._made:
+            leaf.store(value())
+
+    def check(self, graph: Any) -> None:
+        """Check that a graph holds no number that the workloads change.
+
+        Args:
+            graph: the traced reference.
+
+        Raises:
+            SeedError: it does; the message names the attribute.
+        """
+        held = {leaf for node in graph.graph.nodes for leaf in tree_leaves((node.args, dict(node.kwargs)))
+                if isinstance(leaf, float)}  # fmt: skip
+        for name, value in self._left.items():
+            if value in held:
+                raise SeedError(
+                    f"the model keeps {name} = {value:.6g}, which other workloads change, and kopt does not see from "
+                    "which sizes it follows: compute it in forward, from the shapes of the inputs, or write the kernel "
+                    "by hand"
+                )
+
+
+def derived_floats(settings: Sequence[Setting], sizes: Mapping[Values, Any]) -> DerivedFloats:
+    """Find how the numbers of the first setting that the workloads change follow from sizes.
+
+    Args:
+        settings: the reference by workload.
+        sizes: symbols of sizes, by values.
+    """
+    by_name = [{leaf.name: leaf.value for leaf in setting.floats()} for setting in settings]
+    known = [(values, size) for values, size in sizes.items() if changes(values) and len(values) == len(settings)]
+    derived = DerivedFloats()
+    for leaf in settings[0].floats():
+        values = [own[leaf.name] for own in by_name if leaf.name in own]
+        if len(values) < len(settings) or all(value == values[0] for value in values):
+            continue
+        found = next(_functions(values, known[:MOST_SIZES]), None)
+        if found is None:
+            derived._left[leaf.name] = leaf.value
+        else:
+            derived._made.append((leaf, found))
+    return derived
+
+
+def _functions(values: Sequence[float], known: Sequence[tuple[Values, Any]]) -> Iterator[Callable[[], Any]]:
+    """Yield the functions of a size, or of a product of two, that have these values in all workloads."""
+    pairs = combinations_with_replacement(known, 2)
+    single = [(own, (size,)) for own, size in known]
+    for own, of in [*single, *((_times(one[0], other[0]), (one[1], other[1])) for one, other in pairs)]:
+        if 0 in own or not all(math.isfinite(value) for value in values):
+            continue
+        for form in FORMS:
+            factors = [value / form.number(float(size)) for value, size in zip(values, own, strict=True)]
+            if all(math.isclose(factor, factors[0], rel_tol=SAME) for factor in factors) and factors[0]:
+                yield partial(_computed, form, of, factors[0])
+
+
+def _computed(form: Form, of: tuple[Any, ...], factor: float) -> Any:
+    made = form.symbol(torch.sym_float(math.prod(of)))
+    return made if math.isclose(factor, 1.0, rel_tol=SAME) else factor * made
+
+
+def _times(one: Values, other: Values) -> Values:
+    return tuple(a * b for a, b in zip(one, other, strict=True))
