@@ -45,14 +45,14 @@ FORMS = (
 class DerivedFloats:
     """Numbers of a model that the workloads change."""
 
-    _made: list[tuple[Leaf, Callable[[], Any]]] = field(default_factory=list)
+    made: list[tuple[Leaf, Callable[[], Any]]] = field(default_factory=list)
     """Those that follow from sizes, each with its function."""
-    _left: dict[str, float] = field(default_factory=dict)
+    left: dict[str, float] = field(default_factory=dict)
     """Values of the others in the first workload, by name."""
 
     def put(self) -> None:
         """Put functions of the symbols of sizes in place of numbers, while torch traces what the symbols go into."""
-        for leaf, value in self._made:
+        for leaf, value in self.made:
             leaf.store(value())
 
     def check(self, graph: Any) -> None:
@@ -66,7 +66,7 @@ class DerivedFloats:
         """
         held = {leaf for node in graph.graph.nodes for leaf in tree_leaves((node.args, dict(node.kwargs)))
                 if isinstance(leaf, float)}  # fmt: skip
-        for name, value in self._left.items():
+        for name, value in self.left.items():
             if value in held:
                 raise SeedError(
                     f"the model keeps {name} = {value:.6g}, which other workloads change, and kopt does not see from "
@@ -91,9 +91,9 @@ def derived_floats(settings: Sequence[Setting], sizes: Mapping[Values, Any]) -> 
             continue
         found = next(_functions(values, known[:MOST_SIZES]), None)
         if found is None:
-            derived._left[leaf.name] = leaf.value
+            derived.left[leaf.name] = leaf.value
         else:
-            derived._made.append((leaf, found))
+            derived.made.append((leaf, found))
     return derived
 
 
