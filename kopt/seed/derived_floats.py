@@ -29,7 +29,7 @@ class Form(NamedTuple):
 
     number: Callable[[float], float]
     symbol: Callable[[Any], Any]
-    """The same of torch's symbol for a float."""
+    """The same function of torch's symbol for the size as a float."""
 
 
 FORMS = (
@@ -38,7 +38,7 @@ FORMS = (
     Form(math.sqrt, torch.sym_sqrt),
     Form(lambda size: 1.0 / math.sqrt(size), lambda size: 1.0 / torch.sym_sqrt(size)),
 )
-"""What a number may be, times a constant."""
+"""Functions of a size of which a number that a model keeps may be a multiple."""
 
 
 @dataclass
@@ -46,9 +46,9 @@ class DerivedFloats:
     """Numbers of a model that the workloads change."""
 
     made: list[tuple[Leaf, Callable[[], Any]]] = field(default_factory=list)
-    """Those that follow from sizes, each with its function."""
+    """Numbers that follow from sizes, each with the function that computes the number from symbols of sizes."""
     left: dict[str, float] = field(default_factory=dict)
-    """Values of the others in the first workload, by name."""
+    """Values, in the first workload, of the numbers that follow from no size, by name."""
 
     def put(self) -> None:
         """Put functions of the symbols of sizes in place of numbers, while torch traces what the symbols go into."""
