@@ -22,7 +22,7 @@ class Line(Value):
 
 
 class Told(Value):
-    """What a check tells while it goes on."""
+    """A message that a check sends from the cage while the check goes on."""
 
     doing: str = ""
     """Name of the requirement that is looked at from now on."""

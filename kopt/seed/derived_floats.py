@@ -29,7 +29,7 @@ class Form(NamedTuple):
 
     number: Callable[[float], float]
     symbol: Callable[[Any], Any]
-    """The same of torch's symbol for a float."""
+    """The same function of torch's symbol for the size as a float."""
 
 
 FORMS = (
@@ -38,21 +38,21 @@ FORMS = (
     Form(math.sqrt, torch.sym_sqrt),
     Form(lambda size: 1.0 / math.sqrt(size), lambda size: 1.0 / torch.sym_sqrt(size)),
 )
-"""What a number may be, times a constant."""
+"""Functions of a size of which a number that a model keeps may be a multiple."""
 
 
 @dataclass
 class DerivedFloats:
     """Numbers of a model that the workloads change."""
 
-    _made: list[tuple[Leaf, Callable[[], Any]]] = field(default_factory=list)
-    """Those that follow from sizes, each with its function."""
-    _left: dict[str, float] = field(default_factory=dict)
-    """Values of the others in the first workload, by name."""
+    made: list[tuple[Leaf, Callable[[], Any]]] = field(default_factory=list)
+    """Numbers that follow from sizes, each with the function that computes the number from symbols of sizes."""
+    left: dict[str, float] = field(default_factory=dict)
+    """Values, in the first workload, of the numbers that follow from no size, by name."""
 
     def put(self) -> None:
         """Put functions of the symbols of sizes in place of numbers, while torch traces what the symbols go into."""
-        for leaf, value in self._made:
+        for leaf, value in self.made:
             leaf.store(value())
 
     def check(self, graph: Any) -> None:
@@ -66,7 +66,7 @@ class DerivedFloats:
         """
         held = {leaf for node in graph.graph.nodes for leaf in tree_leaves((node.args, dict(node.kwargs)))
                 if isinstance(leaf, float)}  # fmt: skip
-        for name, value in self._left.items():
+        for name, value in self.left.items():
             if value in held:
                 raise SeedError(
                     f"the model keeps {name} = {value:.6g}, which other workloads change, and kopt does not see from "
@@ -91,9 +91,9 @@ def derived_floats(settings: Sequence[Setting], sizes: Mapping[Values, Any]) -> 
             continue
         found = next(_functions(values, known[:MOST_SIZES]), None)
         if found is None:
-            derived._left[leaf.name] = leaf.value
+            derived.left[leaf.name] = leaf.value
         else:
-            derived._made.append((leaf, found))
+            derived.made.append((leaf, found))
     return derived
 
 

@@ -56,7 +56,7 @@ class RunView(Value):
     figures: FinalFigures | None
     """None before the seed kernel is judged."""
     limits: Limits | None
-    """What limits the best kernel; None before the seed kernel is judged."""
+    """Causes of the best kernel's time: launches, bytes, bottleneck; None before the seed kernel is judged."""
     best: KernelView | None
     lineage: tuple[LineageStep, ...]
     rounds: tuple[RoundSummary, ...]

@@ -11,8 +11,8 @@ from kopt.device.build.stub_gpu import pretend
 from kopt.device.build.trace import prepare
 from kopt.device.draws.distributions import Draw, make_case
 from kopt.device.expected.calibration import calibrate
-from kopt.device.expected.evidence import in_dtype
 from kopt.device.expected.outputs import run_model
+from kopt.device.expected.runs import in_dtype
 from kopt.device.facts.facts import problem_facts
 from kopt.device.reference.trial import slow_small
 from kopt.errors import ProblemError

@@ -12,8 +12,9 @@ from kopt.device.draws.distributions import Draw, make_case
 from kopt.device.expected import evidence
 from kopt.device.expected.calibration import calibrate
 from kopt.device.expected.compare_result import compare_result
-from kopt.device.expected.evidence import changes_between, in_dtype
 from kopt.device.expected.expected_output import expected_result
+from kopt.device.expected.roundings.between import changes_between
+from kopt.device.expected.runs import in_dtype
 from kopt.model.problem import Dtype
 from tests.device.small_cases import SMALL, case_of
 

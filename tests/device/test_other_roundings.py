@@ -9,8 +9,9 @@ import torch
 from kopt.device.draws.distributions import Case, Draw, make_case
 from kopt.device.expected.calibration import calibrate
 from kopt.device.expected.compare_result import compare_result
-from kopt.device.expected.evidence import changes_between, in_dtype
 from kopt.device.expected.expected_output import expected_result, with_other_roundings
+from kopt.device.expected.roundings.between import changes_between
+from kopt.device.expected.runs import in_dtype
 from kopt.model.kernel import Kernel
 from kopt.model.problem import Dtype, Problem, Tolerance, Workload
 

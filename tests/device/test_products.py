@@ -8,7 +8,6 @@ import torch
 from kopt.device.draws.distributions import make_case, plan
 from kopt.device.expected.calibration import calibrate
 from kopt.device.expected.compare_result import compare_result
-from kopt.device.expected.evidence import in_dtype
 from kopt.device.expected.expected_output import expected_result
 from kopt.device.expected.products.float32 import (
     InFloat32,
@@ -20,6 +19,7 @@ from kopt.device.expected.products.float32 import (
     rounded_to_tf32,
     with_operands,
 )
+from kopt.device.expected.runs import in_dtype
 from kopt.device.reference.dispatch import DispatchMode
 from tests.device.small_cases import case_of
 

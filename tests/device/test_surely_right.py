@@ -11,10 +11,10 @@ from kopt.device.expected import compare as comparing
 from kopt.device.expected import expected_by_rows
 from kopt.device.expected.compare import compare
 from kopt.device.expected.compare_result import compare_result
-from kopt.device.expected.evidence import in_dtype
 from kopt.device.expected.expected_by_rows import ExpectedOutputs
 from kopt.device.expected.expected_output import ExpectedOutput, expected_result
 from kopt.device.expected.outputs import Contract, run_reference
+from kopt.device.expected.runs import in_dtype
 from kopt.device.expected.surely_right import granted_allowances, plain_allowances, surely_right
 from kopt.model.problem import Dtype, Problem, Tolerance, Workload
 from kopt.model.verdict import Passed

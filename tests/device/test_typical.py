@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from kopt.device.draws.distributions import Draw, make_case
-from kopt.device.expected.evidence import in_dtype
 from kopt.device.expected.expected_by_rows import ExpectedOutputs
 from kopt.device.expected.outputs import run_reference
+from kopt.device.expected.runs import in_dtype
 from kopt.device.expected.typical import typical_sizes
 from kopt.model.problem import Dtype, Workload
 from tests.device.small import SCALE

@@ -50,7 +50,7 @@ ONE_IN_SOME = TRIANGULAR.replace(
 )
 """Programs whose number has none of the bits SLOPE make BASE passes, others none."""
 
-PERSISTENT = f"""
+TILES = """
 .visible .entry k(
 \t.param .u32 k_param_0,
 \t.param .u32 k_param_1,
@@ -58,13 +58,16 @@ PERSISTENT = f"""
 \t.param .u64 k_param_3,
 \t.param .u64 k_param_4
 )
-{{
+{
 \tld.param.b32 %r1, [k_param_0];
 \tld.param.b32 %r2, [k_param_1];
 \tld.param.b32 %r7, [k_param_2];
 \tmov.u32 %r3, %ctaid.x;
 \tmov.u32 %r8, %nctaid.x;
-$L__BB0_1:
+"""
+"""Beginning of a kernel that reads SLOPE, BASE and TILES, the number of its program and that of all programs."""
+
+PERSISTENT = f"""{TILES}$L__BB0_1:
 \tmad.lo.s32 %r4, %r3, %r1, %r2;
 \tmov.b32 %r5, 0;
 $L__BB0_2:
@@ -81,21 +84,7 @@ $L__BB0_2:
 """Tile t of TILES, which all programs share out in turn, takes t * SLOPE + BASE passes."""
 
 
-AROUND_THE_MIDDLE = f"""
-.visible .entry k(
-\t.param .u32 k_param_0,
-\t.param .u32 k_param_1,
-\t.param .u32 k_param_2,
-\t.param .u64 k_param_3,
-\t.param .u64 k_param_4
-)
-{{
-\tld.param.b32 %r1, [k_param_0];
-\tld.param.b32 %r2, [k_param_1];
-\tld.param.b32 %r7, [k_param_2];
-\tmov.u32 %r3, %ctaid.x;
-\tmov.u32 %r8, %nctaid.x;
-\tsetp.ge.s32 %p4, %r3, %r7;
+AROUND_THE_MIDDLE = f"""{TILES}\tsetp.ge.s32 %p4, %r3, %r7;
 \t@%p4 bra $L__BB0_6;
 \tbra.uni $L__BB0_2;
 $L__BB0_4:

@@ -14,9 +14,9 @@ import torch
 
 from kopt.device.draws.distributions import Case, Draw, make_case, plan
 from kopt.device.expected.compare_result import compare_result
-from kopt.device.expected.evidence import in_dtype
 from kopt.device.expected.expected_output import ExpectedResult, expected_result
 from kopt.device.expected.randomness import refuse_random
+from kopt.device.expected.runs import in_dtype
 from kopt.device.reference.given import input_names
 from kopt.device.reference.layout import dtype_name
 from kopt.model.base import Value

@@ -18,9 +18,9 @@ from kopt.device.draws.distributions import Case, Draw, make_case
 from kopt.device.draws.seeds import derive_seed
 from kopt.device.expected.compare import Comparison
 from kopt.device.expected.compare_result import compare_result, worst
-from kopt.device.expected.evidence import in_dtype
 from kopt.device.expected.expected_output import ExpectedOutput, ExpectedResult, expected_result
 from kopt.device.expected.outputs import Result, ResultContract, result_contract, run_reference
+from kopt.device.expected.runs import in_dtype
 from kopt.device.expected.surely_right import granted_allowances, plain_allowances, surely_right
 from kopt.device.expected.tolerance import Allowance
 from kopt.errors import ProblemError

@@ -19,18 +19,13 @@ import torch
 from kopt.device.draws.distributions import Case
 from kopt.device.expected.decisions import Decisions, Shifted, Watched
 from kopt.device.expected.emulation import Float32Arithmetic
-from kopt.device.expected.evidence import (
-    Evidence,
-    changes_between,
-    deciding_alike,
-    evidence,
-    in_dtype,
-    in_own_dtypes,
-    large_changes_without,
-)
+from kopt.device.expected.evidence import Evidence, evidence
 from kopt.device.expected.outputs import Contract, Result, ResultContract, result_contract, run_reference
 from kopt.device.expected.products.float32 import InCutTF32
 from kopt.device.expected.rounding import Nudged, RoundedOtherwise
+from kopt.device.expected.roundings.between import changes_between
+from kopt.device.expected.roundings.named import large_changes_without
+from kopt.device.expected.runs import deciding_alike, in_dtype, in_own_dtypes
 from kopt.device.expected.tolerance import Allowance, allowed_error
 from kopt.device.expected.typical import typical_sizes
 from kopt.device.reference.layout import same_values

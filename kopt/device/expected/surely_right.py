@@ -16,9 +16,9 @@ import torch
 from kopt.device.draws.distributions import Case, Draw
 from kopt.device.expected.compare import Comparison, accepted, error_of, largest_error
 from kopt.device.expected.compare_result import worst
-from kopt.device.expected.evidence import in_dtype
 from kopt.device.expected.expected_output import ExpectedResult
 from kopt.device.expected.outputs import Result
+from kopt.device.expected.runs import in_dtype
 from kopt.device.expected.tolerance import Allowance, always_allowed
 from kopt.device.expected.typical import usual_sizes
 from kopt.model.problem import Problem

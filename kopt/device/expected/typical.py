@@ -15,8 +15,8 @@ import torch
 from kopt.device.draws.distributions import TIMED, Case, Draw, make_case
 from kopt.device.draws.domain import inputs_key
 from kopt.device.draws.seeds import derive_seed
-from kopt.device.expected.evidence import in_dtype
 from kopt.device.expected.outputs import run_reference
+from kopt.device.expected.runs import in_dtype
 from kopt.device.expected.tolerance import root_mean_square
 from kopt.device.reference.tree import tensors_of
 from kopt.errors import ProblemError

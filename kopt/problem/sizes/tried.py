@@ -83,7 +83,7 @@ class Tried:
     def is_batch(self, size: Size) -> bool:
         """Return whether a size is the first dimension of the first input, and of no input or parameter another one.
 
-        Of inputs that all have one dimension it is none.
+        Where all inputs have one dimension, no size is a batch.
         """
         trial = self.run(size.at(size.values[0] - size.step))
         if size.step > 1 or trial is None or trial.parameters != self.given.parameters:
@@ -95,7 +95,8 @@ class Tried:
     def is_row(self, size: Size, rank: int = 1) -> bool:
         """Return whether a size is the length of the rows of an input or a parameter of `rank` dimensions or more.
 
-        A batch is none, though an input may have one number for each of its elements (lengths, positions).
+        The size of a batch is no such length, though an input of one dimension may have a number for each element of
+        the batch (lengths, positions).
         """
         trial = self.run(size.at(size.values[0] - size.step))
         if trial is None or self.is_batch(size):

@@ -45,9 +45,10 @@ class NewInputs:
     turns: list[Turn] = field(default_factory=list)
     """Times on new and on known inputs, turn by turn."""
     control: str = ""
-    """Name of the control: the incumbent or eager, whose calls certainly compute anew; empty where there is none.
+    """Name of the subject that the others are compared with, the incumbent or eager PyTorch; empty where there is none.
 
-    The ratio of its time on new inputs to that on known ones is the price of new inputs for any kernel.
+    Neither uses results of earlier calls again, so the ratio of its time on new inputs to its time on known inputs is
+    what new inputs cost any kernel.
     """
 
     def time(self, timing: TolerantTiming, names: Sequence[str]) -> None:

@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 SPOILED_TRIES = 3
 """Most tries to time a stage that heat or a hardware brake spoils."""
 Measured = TypeVar("Measured")
-"""What one way of timing measures of a subject on a workload."""
+"""Type of the times of one subject on one workload: a list of calls' times, or a `Pair` on new and known inputs."""
 Broken = WorkerDied | CallFailed | InputChanged
 BROKEN = (WorkerDied, CallFailed, InputChanged)
 """Errors that a batch raises when a subject breaks the timer or changes an input."""
