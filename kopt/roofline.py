@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from kopt.model.build import Launch
 from kopt.model.device import Device
 from kopt.model.diagnosis import Bound
-from kopt.model.problem import Dtype, ProblemFacts, WorkloadFacts
+from kopt.model.problem import DTYPE_BYTES, Dtype, ProblemFacts, WorkloadFacts
 
 # No kernel may undercut a floor, but kernels do exceed measured rates: on the H100 of `config/devices/h100.yaml` a
 # read-only stream ran 1.6 % faster than the device-to-device copy, and matrix products at 688-798 around 740 TFLOP/s.
@@ -19,6 +19,9 @@ STREAM_HEADROOM = 1.04
 """Rate of the floor over the measured rate of a device-to-device copy."""
 MATMUL_HEADROOM = 1.08
 """Rate of the floor over the measured rate of matrix products."""
+
+HALF_BYTES = 2
+"""Bytes of an operand that tensor cores multiply at half the rate of 8-bit ones."""
 
 LATENCY_SHARE = 0.3
 """Share of the roofline below which neither memory nor arithmetic explains a time, but latency."""
@@ -59,8 +62,23 @@ def occupancy(launch: Launch, device: Device) -> Occupancy:
 
 
 def matmul_tflop_s(device: Device, dtype: str) -> float:
-    """Return the measured rate of matrix products in a dtype, TFLOP/s; the vector rate where none was measured."""
-    return device.matmul_tflop_s.get(dtype, device.vector_tflop_s)
+    """Return the rate of matrix products in a dtype, TFLOP/s.
+
+    It is the measured one, for 8-bit types twice that of 16-bit ones, and the vector rate for other types.
+    """
+    if dtype in device.matmul_tflop_s:
+        return device.matmul_tflop_s[dtype]
+    halves = [rate for name, rate in device.matmul_tflop_s.items() if DTYPE_BYTES[name] == HALF_BYTES]
+    return 2 * max(halves) if halves and DTYPE_BYTES.get(dtype) == 1 else device.vector_tflop_s
+
+
+def fastest_matmul_tflop_s(facts: WorkloadFacts, device: Device, dtype: Dtype) -> float:
+    """Return the rate of the fastest matrix products that a right kernel of a workload may compute, TFLOP/s.
+
+    A reference in float32 may name a 16-bit type for its products, or be given integers of 8 bits to multiply.
+    """
+    types = filter(None, (dtype.value, facts.product_type))
+    return max(matmul_tflop_s(device, name) for name in types)
 
 
 def memory_floor_ms(facts: WorkloadFacts, device: Device) -> float:
@@ -70,7 +88,7 @@ def memory_floor_ms(facts: WorkloadFacts, device: Device) -> float:
 
 def compute_floor_ms(facts: WorkloadFacts, device: Device, dtype: Dtype) -> float:
     """Return the least time for the matrix products that no right kernel can do without, ms; 0 where none are known."""
-    return facts.floor_flops / (matmul_tflop_s(device, dtype) * MATMUL_HEADROOM) / 1e9
+    return facts.floor_flops / (fastest_matmul_tflop_s(facts, device, dtype) * MATMUL_HEADROOM) / 1e9
 
 
 def reference_compute_ms(facts: WorkloadFacts, device: Device, dtype: Dtype) -> float:
@@ -78,7 +96,7 @@ def reference_compute_ms(facts: WorkloadFacts, device: Device, dtype: Dtype) -> 
 
     A kernel may find a shorter way: this says where a kernel's time goes, and refuses nothing.
     """
-    matmul = facts.matmul_flops / (matmul_tflop_s(device, dtype) * MATMUL_HEADROOM) / 1e9
+    matmul = facts.matmul_flops / (fastest_matmul_tflop_s(facts, device, dtype) * MATMUL_HEADROOM) / 1e9
     return max(matmul, facts.vector_flops / device.vector_tflop_s / 1e9)
 
 
@@ -95,8 +113,8 @@ def floor_bound(facts: WorkloadFacts, device: Device, dtype: Dtype) -> Bound:
 def ample_ms(facts: ProblemFacts, device: Device) -> float:
     """Return the time to move every element of every tensor once, or to do the reference's arithmetic, ms.
 
-    The floor may be far below it, where a kernel need not read all rows of a table, or may compute less.  Products in
-    float32 count at the rate of exact ones: the floor's are of TF32, which a kernel may be too exact for.
+    The floor may be far below it, where a kernel need not read all rows of a table, or may compute less.  Products that
+    PyTorch computes exactly count at the rate of exact ones: the floor's are of TF32, which is too inexact for many.
 
     Returns:
         The weighted geometric mean over the main workloads, of the longer time of each; 0 where one is unknown.
@@ -106,15 +124,11 @@ def ample_ms(facts: ProblemFacts, device: Device) -> float:
         return 0.0
     times = [
         max((one.input_bytes + one.output_bytes) / (device.copy_gb_s * STREAM_HEADROOM) / 1e6,
-            reference_compute_ms(one, device, facts.dtype), _exact_products_ms(one, device, facts.dtype), 1e-6)
+            reference_compute_ms(one, device, facts.dtype), one.exact_flops / device.vector_tflop_s / 1e9, 1e-6)
         for one in known
     ]  # fmt: skip
     weights = [one.weight for one in known]
     return math.exp(sum(weight * math.log(ms) for weight, ms in zip(weights, times, strict=True)) / sum(weights))
-
-
-def _exact_products_ms(facts: WorkloadFacts, device: Device, dtype: Dtype) -> float:
-    return facts.matmul_flops / device.vector_tflop_s / 1e9 if dtype == Dtype.FLOAT32 else 0.0
 
 
 def bound(facts: WorkloadFacts, device: Device, dtype: Dtype, ms: float | None = None) -> Bound:

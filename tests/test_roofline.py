@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from kopt.model.build import Launch
 from kopt.model.device import Device
 from kopt.model.problem import Dtype, EagerOp, ProblemFacts, TensorSpec, WorkloadFacts
-from kopt.roofline import ample_ms, bound, floor_ms, occupancy
+from kopt.roofline import ample_ms, bound, compute_floor_ms, floor_ms, occupancy
 
 H100 = Device(**yaml.safe_load((Path(__file__).parents[1] / "config/devices/h100.yaml").read_text()))
 
@@ -50,9 +50,30 @@ def test_what_a_reference_moves_and_computes_is_no_floor_but_at_least_the_floor(
 
 
 def test_exact_products_of_float32_are_ample_at_the_rate_of_arithmetic_without_tensor_cores():
-    whole = ProblemFacts(dtype=Dtype.FLOAT32, workloads=(MATMUL,))
+    exact = MATMUL.model_copy(update={"eager_ops": (MATMUL.eager_ops[0].model_copy(update={"exact": True}),)})
+    whole = ProblemFacts(dtype=Dtype.FLOAT32, workloads=(exact,))
     assert ample_ms(whole, H100) == pytest.approx(2 * 8192**3 / H100.vector_tflop_s / 1e9)
-    assert ample_ms(whole.model_copy(update={"dtype": Dtype.BFLOAT16}), H100) < ample_ms(whole, H100) / 10
+    assert ample_ms(ProblemFacts(dtype=Dtype.FLOAT32, workloads=(MATMUL,)), H100) < ample_ms(whole, H100) / 5
+
+
+@pytest.mark.parametrize(
+    ("dtype", "product_type", "tflop_s"),
+    [
+        (Dtype.FLOAT32, "", H100.matmul_tflop_s["float32"]),
+        (Dtype.FLOAT32, "float32", H100.matmul_tflop_s["float32"]),
+        (Dtype.FLOAT32, "bfloat16", H100.matmul_tflop_s["bfloat16"]),
+        (Dtype.BFLOAT16, "float32", H100.matmul_tflop_s["bfloat16"]),
+        (Dtype.BFLOAT16, "int8", 2 * max(H100.matmul_tflop_s.values())),
+        (Dtype.FLOAT32, "float8_e4m3fn", 2 * max(H100.matmul_tflop_s.values())),
+        (Dtype.FLOAT32, "int64", H100.matmul_tflop_s["float32"]),
+        (Dtype.FLOAT64, "float64", H100.vector_tflop_s),
+    ],
+)
+def test_the_floor_of_products_is_that_of_the_narrowest_type_in_which_a_kernel_may_multiply(
+    dtype, product_type, tflop_s
+):
+    workload = MATMUL.model_copy(update={"product_type": product_type})
+    assert compute_floor_ms(workload, H100, dtype) == pytest.approx(2 * 8192**3 / tflop_s / 1.08e9)
 
 
 def test_no_measured_kernel_undercuts_the_floor():

@@ -48,5 +48,5 @@ def _workload(facts: WorkloadFacts, dtype: Dtype, device: Device) -> WorkloadEst
 
 
 def _compute_ms(operation: EagerOp, dtype: Dtype, device: Device) -> float:
-    products = device.vector_tflop_s if operation.exact else matmul_tflop_s(device, dtype)
+    products = device.vector_tflop_s if operation.exact else matmul_tflop_s(device, operation.operands or dtype)
     return max(operation.matmul_flops / products, operation.vector_flops / device.vector_tflop_s) / 1e9

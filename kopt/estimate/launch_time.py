@@ -24,7 +24,7 @@ from kopt.estimate.walk import Guess, Walk, walk
 from kopt.model.build import Launch
 from kopt.model.device import Device
 from kopt.model.problem import Dtype, WorkloadFacts
-from kopt.roofline import Occupancy, matmul_tflop_s
+from kopt.roofline import Occupancy, fastest_matmul_tflop_s
 
 DRAM_LATENCY = 650e-9
 """Latency of a load from DRAM, seconds."""
@@ -259,5 +259,5 @@ def _notes(case: LaunchOnDevice, moved: Traffic, tensor: Tensor, waves: int) -> 
 
 def _is_arithmetic_heavy(case: LaunchOnDevice) -> bool:
     """Return whether the problem's matrix products take a fifth of its memory time or more, on the tensor cores."""
-    rate = matmul_tflop_s(case.device, case.dtype)
+    rate = fastest_matmul_tflop_s(case.facts, case.device, case.dtype)
     return case.facts.matmul_flops / rate > 0.2 * case.facts.bytes / case.device.copy_gb_s * 1e3

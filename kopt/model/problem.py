@@ -192,6 +192,8 @@ class EagerOp(Value):
     """Whether its time on a GPU follows from these numbers; False for operations of unknown cost."""
     exact: bool = False
     """Whether PyTorch computes its products in float32, not in TF32, so that they do not run on the tensor cores."""
+    operands: str = ""
+    """Type of the operands of its products, by torch's name; empty without products."""
 
 
 class WorkloadFacts(Value):
@@ -207,6 +209,9 @@ class WorkloadFacts(Value):
     """Operations of the eager reference, in order."""
     necessary_flops: int = 0
     """Floating-point operations of those matrix products that no right kernel can do without, as far as is known."""
+    product_type: str = ""
+    """Type of the fastest matrix products that a right kernel may compute: that of the narrowest operands, as given or
+    converted; empty without products."""
     floor: Floor | None = None
     """The floor that the problem declares; it replaces the one derived from the tensors."""
     weight: float = 1.0
@@ -240,6 +245,11 @@ class WorkloadFacts(Value):
     def matmul_flops(self) -> int:
         """Floating-point operations of the matrix products, as the reference does them."""
         return sum(op.matmul_flops for op in self.eager_ops)
+
+    @property
+    def exact_flops(self) -> int:
+        """Floating-point operations of the matrix products that PyTorch computes in float32, not in TF32."""
+        return sum(op.matmul_flops for op in self.eager_ops if op.exact)
 
     @property
     def vector_flops(self) -> int:

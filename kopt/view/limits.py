@@ -10,7 +10,6 @@ from kopt.errors import KoptError, StoreError
 from kopt.model.build import Built
 from kopt.model.diagnosis import Diagnosis, Profile
 from kopt.model.outcome import BEST
-from kopt.model.problem import Dtype
 from kopt.neutral import one_line
 from kopt.report.numbers import milliseconds
 from kopt.report.record import FinalFigures, Limits
@@ -77,7 +76,7 @@ def _shortfall(run: Run, limits: Limits, store: Store) -> str:
     if is_far(figures):
         reasons = "; ".join(_reasons(run, limits, store))
     elif figures.roofline_share < LATENCY_SHARE and figures.ample_ms > floor / LATENCY_SHARE:
-        exact = ", exact in float32," if run.facts.dtype == Dtype.FLOAT32 else ""
+        exact = ", exact in float32," if any(one.exact_flops for one in run.facts.workloads) else ""
         reasons = f"the reference's own arithmetic{exact} or its bytes take {milliseconds(figures.ample_ms)}"
     else:
         reasons = ""

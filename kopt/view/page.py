@@ -20,7 +20,7 @@ from kopt.report.chosen import opened_kernels
 from kopt.report.details import Roof
 from kopt.report.record import Baseline, Diagnosed, Limits, RunRecord
 from kopt.report.render import render
-from kopt.roofline import MATMUL_HEADROOM, STREAM_HEADROOM, matmul_tflop_s
+from kopt.roofline import MATMUL_HEADROOM, STREAM_HEADROOM, fastest_matmul_tflop_s
 from kopt.run.final import final_figures
 from kopt.run.job_times import job_spans
 from kopt.run.manifest import UNRECORDED
@@ -189,7 +189,7 @@ def _roofs(run: Run) -> tuple[Roof, ...]:
             flops=facts.matmul_flops + facts.vector_flops,
             gb_s=run.device.copy_gb_s * STREAM_HEADROOM,
             tflop_s=(
-                matmul_tflop_s(run.device, run.facts.dtype) * MATMUL_HEADROOM
+                fastest_matmul_tflop_s(facts, run.device, run.facts.dtype) * MATMUL_HEADROOM
                 if facts.matmul_flops
                 else run.device.vector_tflop_s
             ),

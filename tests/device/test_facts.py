@@ -154,6 +154,44 @@ def test_products_are_necessary_where_no_algebra_saves_them(forward: str, necess
     assert facts.necessary_flops == (facts.matmul_flops if necessary else 0)
 
 
+TWO = "torch.randn(N, N); torch.randn(N, N)"
+TWO_INT8 = "torch.ones(N, N).to(torch.int8); torch.ones(N, N).to(torch.int8)"
+
+
+@pytest.mark.parametrize(
+    ("forward", "inputs", "narrowest"),
+    [
+        ("return x0 @ x1", TWO, "float32"),
+        ("return x0 + x1", TWO, ""),
+        ("return x0.half() @ x1.half()", TWO, "float16"),
+        ("return (x0.half().t() @ x1.half()).float()", TWO, "float16"),
+        ("with torch.autocast('cuda', torch.bfloat16): return x0 @ x1", TWO, "bfloat16"),
+        ("with torch.autocast(x0.device.type): return F.linear(x0, x1)", TWO, "float16"),
+        (
+            "with torch.autocast('cuda', torch.bfloat16), torch.autocast('cuda', enabled=False): return x0 @ x1",
+            TWO,
+            "float32",
+        ),
+        ("return x0.float() @ x1.float()", TWO_INT8, "int8"),
+        ("return torch.relu(x0.float()) @ (x1.float() * 0.5)", TWO_INT8, "int8"),
+        (
+            "return x0.float() @ (x1.float() - x1.float().mean(0)).t()",
+            "torch.ones(N, N).to(torch.float8_e4m3fn); torch.ones(N, N).to(torch.float8_e5m2)",
+            "float8_e4m3fn",
+        ),
+        (
+            "return x0.bfloat16() @ x1.to(torch.bfloat16)",
+            "torch.ones(N, N); torch.ones(N, N).to(torch.int8)",
+            "bfloat16",
+        ),
+        ("return F.conv2d(x0[None, None].half(), x1[None, None, :3, :3].half())", TWO, "float16"),
+        ("return F.scaled_dot_product_attention(x0[None].half(), x1[None].half(), x1[None].half())", TWO, "float16"),
+    ],
+)
+def test_products_may_be_as_fast_as_their_narrowest_operands_allow(forward: str, inputs: str, narrowest: str) -> None:
+    assert of(forward, inputs).product_type == narrowest
+
+
 def test_several_outputs_have_names_and_a_changed_input_is_one_of_them() -> None:
     facts = of("x0.add_(1); return {'a': x0 * 2, 'b': (x0.sum(), None)}", "torch.randn(N, N)")
     assert [(o.name, o.shape) for o in facts.outputs] == [

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
 from kopt.device.reference.dispatch import DispatchMode
+from kopt.device.reference.layout import dtype_name
 from kopt.device.reference.tree import tensors_of
 from kopt.model.problem import EagerOp
 
@@ -143,7 +144,7 @@ def _fused_op(name: str, known: bool, args: Any, kwargs: Any, out: Any) -> Eager
     fused = query.dtype in (torch.float16, torch.bfloat16)
     return EagerOp(
         name=name, bytes=moved, matmul_flops=products, vector_flops=5 * prod(query.shape[:-2]) * rows * columns,
-        known=known and fused,
+        known=known and fused, operands=dtype_name(query.dtype),
     )  # fmt: skip
 
 
@@ -161,6 +162,7 @@ def _op(func: torch._ops.OpOverload, args: Any, kwargs: Any, out: Any) -> EagerO
         vector_flops=0 if formula else _vector_flops(base_name(func), args, read, written),
         known=formula is not None or _one_pass(func),
         exact=formula is not None and bool(read) and read[0].dtype == torch.float32 and not _may_use_tf32(func),
+        operands=dtype_name(read[0].dtype) if formula and read else "",
     )
 
 

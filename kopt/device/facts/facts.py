@@ -24,6 +24,7 @@ from kopt.device.facts.needed_elements import (
     without_repetitions,
     written_shares,
 )
+from kopt.device.facts.product_types import product_type
 from kopt.device.reference import setup
 from kopt.device.reference.contract import build_tensors
 from kopt.device.reference.forward import call
@@ -94,6 +95,7 @@ def workload_facts(
         outputs=tuple(_output_specs(traced, places, partly)),
         eager_ops=tuple(traced.eager.operations),
         necessary_flops=necessary_flops(traced.eager.nodes, list(traced.outputs.values()), whole),
+        product_type=product_type(traced.eager.nodes),
         floor=problem.floor.get(workload.name),
         weight=problem.weights.get(workload.name, 1.0),
     )

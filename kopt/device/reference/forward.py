@@ -2,7 +2,7 @@
 
 Three things that work on a GPU are made to work elsewhere too:
 
-- devices named in the source (`kopt.device.reference.anywhere`);
+- devices named in the source (`kopt.device.reference.elsewhere.anywhere`);
 - an operation that torch's CPU library lacks in a low precision (`avg_pool3d` in bfloat16) is computed in float32, and
   its results are rounded, as a GPU does;
 - a forward pass that differentiates runs with gradients recorded, though it is called without.
@@ -20,8 +20,8 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_map
 
-from kopt.device.reference.anywhere import anywhere, without_values
 from kopt.device.reference.dispatch import DispatchMode
+from kopt.device.reference.elsewhere.anywhere import anywhere, without_values
 from kopt.device.reference.file_name import base_name, has_lines, is_reference
 from kopt.device.reference.given import given_in_words
 from kopt.device.reference.layout import copied_inputs, same_bits

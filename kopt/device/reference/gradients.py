@@ -10,7 +10,7 @@ import torch
 from torch.func import functional_call
 
 from kopt.device.reference import setup
-from kopt.device.reference.anywhere import anywhere
+from kopt.device.reference.elsewhere.anywhere import anywhere
 from kopt.device.reference.forward import reason
 from kopt.device.reference.given import input_names
 from kopt.device.reference.tree import taken_apart

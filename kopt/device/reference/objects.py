@@ -7,7 +7,7 @@ from typing import Any  # expressions have any value
 
 import torch
 
-from kopt.device.reference.anywhere import anywhere
+from kopt.device.reference.elsewhere.anywhere import anywhere
 from kopt.device.reference.tree import tensors_of
 
 NAMESPACE: dict[str, Any] = {"torch": torch, "nn": torch.nn, "F": torch.nn.functional, "math": math}

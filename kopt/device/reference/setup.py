@@ -2,7 +2,8 @@
 
 Tracing, interpretation, verification, timing and profiling all use this module, so that they cannot differ in dtype,
 shapes or seeds.  Tensors are made on torch's current default device (`with torch.device("cuda")`), whatever device the
-source names (`kopt.device.reference.anywhere`), and under whatever mode is active (`FakeTensorMode` in the CPU stage).
+source names (`kopt.device.reference.elsewhere.anywhere`), and under whatever mode is active (`FakeTensorMode` in the
+CPU stage).
 `Any`: inputs are of whatever type a problem chooses.
 """
 
@@ -22,7 +23,7 @@ from typing import Any
 import torch
 from torch.utils._pytree import tree_map
 
-from kopt.device.reference.anywhere import REFERENCE_MODULE, anywhere, without_values
+from kopt.device.reference.elsewhere.anywhere import REFERENCE_MODULE, anywhere, without_values
 from kopt.device.reference.file_name import file_of, folder_of
 from kopt.device.reference.forward import call, reason
 from kopt.device.reference.layout import copied
