@@ -34,6 +34,7 @@ def self_check(winner: Winner) -> str:
         *embedded("arguments"),
         *embedded("modes", REFERENCES),
         *embedded("undecided"),
+        *embedded("widened"),
         *embedded("interpreted"),
         *embedded("self_check"),
         f"REFERENCE = {quoted(problem.reference)}",

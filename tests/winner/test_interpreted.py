@@ -151,7 +151,51 @@ def kernel_function(x):
     cast_kernel[(len(x),)](x, out, largest, 16)
     return out, largest
 """
+IN_HALF = """
+import torch
+
+rows = 999
+
+
+class Model(torch.nn.Module):
+    def forward(self, x, y):
+        scores = (x.half() @ y.half().t()).float()
+        return (torch.softmax(scores, -1).half() @ y.half()).float()
+
+
+def get_inputs():
+    return [torch.randn(rows, 16), torch.randn(16, 16)]
+
+
+def get_init_inputs():
+    return []
+"""
+ATTENTION = """
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def attention_kernel(x, y, out, rows, N: tl.constexpr):
+    row, column = tl.arange(0, N)[:, None], tl.arange(0, N)[None, :]
+    a = tl.load(x + row * N + column, mask=row < rows, other=0.0).to(tl.float16)
+    b = tl.load(y + row * N + column).to(tl.float16)
+    scores = tl.dot(a, tl.trans(b))
+    scores = tl.exp(scores - tl.max(scores, 1)[:, None])
+    total = tl.sum(scores, 1)[:, None]
+    tl.store(out + row * N + column, tl.dot(scores.to(tl.float16), b) / total, mask=row < rows)
+
+
+def kernel_function(x, y):
+    out = torch.empty_like(x)
+    attention_kernel[(1,)](x, y, out, len(x), 16)
+    return out
+"""
+READS_BITS = NAMED.replace("return torch.softmax", "return 0 * x.view(torch.int16) + torch.softmax")
 KINDS = {
+    "in half": (IN_HALF, ATTENTION, {"rows": 13}, ("tl.sum(scores, 1)", "tl.max(scores, 1)")),
+    "bits": (READS_BITS, PRODUCT, {"ROWS": 13}, ("tl.sum(a, 1)", "tl.max(a, 1)")),
     "named": (NAMED, PRODUCT, {"ROWS": 13}, ("tl.sum(a, 1)", "tl.max(a, 1)")),
     "fp8": (TO_8_BITS, CAST, {"rows": 21}, ("* 100", "* 130")),
 }
@@ -168,7 +212,7 @@ def test_references_that_name_16_bits_before_a_product_and_results_of_8_bits_are
     done = run(standalone(winner(source, source, SCALE.model_copy(update=update))), tmp_path)
     assert (done.returncode, done.stderr) == (0 if is_right else 1, "")
     assert f"the kernel is {'right' if is_right else 'WRONG'} on small, other" in done.stdout
-    assert ("compared with PyTorch in its own types (float64: " in done.stdout) is (kind == "named")
+    assert ("compared with PyTorch in its own types (float64: " in done.stdout) is (kind == "bits")
 
 
 @pytest.mark.parametrize(("form", "told"), [(module, True), (torch_library, True), (kernelbench, False)])

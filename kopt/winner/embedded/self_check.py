@@ -1,7 +1,6 @@
 """Check a kernel against its reference, and time both on this GPU; without one, in Triton's interpreter."""
 
 import ast
-import copy
 import shlex
 import statistics
 import sys
@@ -23,6 +22,7 @@ from kopt.winner.embedded.interpreted import (
     start_interpreted,
 )
 from kopt.winner.embedded.undecided import Right, numbers_of, size_of, tensors_of
+from kopt.winner.embedded.widened import exact_result, result_of
 
 BYTES_IN_FLOAT64 = 8 << 30
 """Largest inputs, in float64, for which the reference runs in float64 too, bytes."""
@@ -64,25 +64,6 @@ def in_dtype(value: Any, dtype: torch.dtype | None, device: str) -> Any:
     if isinstance(value, dict):
         return {key: in_dtype(one, dtype, device) for key, one in value.items()}
     return value
-
-
-def result_of(function: Callable[..., Any], inputs: list[Any]) -> list[Any]:
-    """Call a function on copies of the inputs; return its result and the copies, which it may have changed."""
-    copies = copy.deepcopy(inputs)
-    return [function(*copies), copies]
-
-
-def exact_result(model: torch.nn.Module, inputs: list[Any], device: str) -> tuple[list[Any] | None, str]:
-    """Run a reference in float64.
-
-    Returns:
-        Its result, and empty words; None, and why it does not run in float64, as where it multiplies by numbers that it
-        has itself converted to 16 bits.
-    """
-    try:
-        return result_of(copy.deepcopy(model).double(), in_dtype(inputs, torch.float64, device)), ""
-    except (RuntimeError, TypeError, ValueError) as error:
-        return None, f"{type(error).__name__}: {error}".partition("\n")[0]
 
 
 def named_kinds(reference: str) -> set[torch.dtype]:
@@ -223,7 +204,7 @@ def compared(
         kinds = {one.dtype for one in tensors_of(eager) if one.is_floating_point()} if dtype is None else {dtype}
         exact, inexact = None, ""
         if 8 * sum(tensor.numel() for tensor in tensors_of(inputs)) <= BYTES_IN_FLOAT64:
-            exact, inexact = exact_result(model, inputs, device)
+            exact, inexact = exact_result(model, in_dtype(inputs, torch.float64, device))
         unit = unit_of(kinds | named_kinds(reference) if inexact else kinds, reference)
         result, again = result_of(kernel, inputs), partial(result_of, model, inputs)
         whole = not all(one.is_floating_point() for one in tensors_of(eager[0]))
