@@ -74,7 +74,7 @@ def measure_anew(
         return finals
     measured_on = _prepared(kernels, baselines, target, options, seed=seed, processes=processes)
     finals = None
-    while finals is None:  # the GPU is given back after each compilation: max-autotune tunes for long
+    while finals is None:  # the GPU is given back after each baseline: max-autotune tunes for long
         with leased(store, wait_s=options.measuring.gpu_wait_seconds, patience_s=patience_s) as device:
             check_same(device, target.device)
             finals = measured_on(device)
