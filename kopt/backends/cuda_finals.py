@@ -29,6 +29,8 @@ from kopt.search.order import by_time, dedup
 
 log = logging.getLogger(__name__)
 
+BASELINE_PATIENCE_S = 60.0
+"""Time for which the jobs of a round get the GPU before the baselines, for which nothing but a run's end waits, s."""
 OUTCOME_PROCESSES = 4
 """Timer processes of the outcome, one after the other."""
 
@@ -41,6 +43,7 @@ def measure_anew(
     *,
     purpose: str,
     processes: int = 1,
+    patience_s: float = 0.0,
 ) -> Finals:
     """Verify and time kernels and baselines, side by side, or read the measurement from the store.
 
@@ -52,6 +55,7 @@ def measure_anew(
         purpose: text from which, with the run's seed, the seed of the inputs follows, so that they differ from the
             inputs of the search.
         processes: timer processes, one after the other.
+        patience_s: time for which jobs that ask for the GPU later get it first, s.
 
     Raises:
         DeviceError: there is no GPU, or it broke.
@@ -69,9 +73,11 @@ def measure_anew(
     if finals is not None:
         return finals
     measured_on = _prepared(kernels, baselines, target, options, seed=seed, processes=processes)
-    with leased(store, wait_s=options.measuring.gpu_wait_seconds) as device:
-        check_same(device, target.device)
-        finals = measured_on(device)
+    finals = None
+    while finals is None:  # the GPU is given back after each baseline: max-autotune tunes for long
+        with leased(store, wait_s=options.measuring.gpu_wait_seconds, patience_s=patience_s) as device:
+            check_same(device, target.device)
+            finals = measured_on(device)
     if any(is_accident(verdict) or is_refused_time(verdict) for verdict in finals.verdicts.values()):
         return finals  # not stored: the machine may be at fault, so a later run measures again
     return shelf.put(key(environment(device.device.name, device.uuid, device.driver)), finals)
@@ -85,9 +91,12 @@ def _prepared(
     *,
     seed: int,
     processes: int,
-) -> Callable[[MeasuredDevice], Finals]:
-    """Import judge and compiler and read builds, before a GPU is held; return what verifies and times kernels there."""
-    from kopt.device.cuda.finals import FinalsPlan
+) -> Callable[[MeasuredDevice], Finals | None]:
+    """Import judge and compiler and read builds, before a GPU is held; return what verifies and times kernels there.
+
+    What is returned compiles a baseline that the store lacks and returns None, until it lacks none.
+    """
+    from kopt.device.cuda.finals import CompiledAhead, FinalsPlan
     from kopt.device.cuda.judge import LIMITS, CudaJob, ProblemOnDevice, measure_finalists
     from kopt.device.hardware.zygote import load_triton
 
@@ -106,10 +115,17 @@ def _prepared(
         )
         for name, kernel in kernels.items()
     }  # fmt: skip
-    return lambda device: measure_finalists(
-        jobs, ProblemOnDevice(target.facts, device, target.store), plan=plan, workers=measure.workers_per_gpu,
-        limits=replace(LIMITS, wall_s=options.judge_seconds),
-    )  # fmt: skip
+    ahead = CompiledAhead(plan, target.store)
+
+    def measured_on(device: MeasuredDevice) -> Finals | None:
+        if ahead.compile_next(target.problem, device):
+            return None
+        return measure_finalists(
+            jobs, ProblemOnDevice(target.facts, device, target.store), plan=plan, workers=measure.workers_per_gpu,
+            limits=replace(LIMITS, wall_s=options.judge_seconds), failed=ahead.failed,
+        )  # fmt: skip
+
+    return measured_on
 
 
 def measure_pool(
@@ -155,7 +171,9 @@ def with_finals(pool: Sequence[RankRow], finals: Finals) -> list[RankRow]:
 
 def measure_baselines(target: ProblemOnTarget, options: JudgeOptions, baselines: Sequence[str]) -> Finals:
     """Measure the seed kernel and the baselines."""
-    return measure_anew({SEED: target.problem.seed}, baselines, target, options, purpose="baseline")
+    return measure_anew(
+        {SEED: target.problem.seed}, baselines, target, options, purpose="baseline", patience_s=BASELINE_PATIENCE_S
+    )
 
 
 def measure_outcome(

@@ -50,7 +50,9 @@ def _is_same(arch: int, name: str, device: Device) -> bool:
 
 
 @contextmanager
-def leased(store: Store, *, wait_s: float, like: Device | None = None) -> Iterator[MeasuredDevice]:
+def leased(
+    store: Store, *, wait_s: float, like: Device | None = None, patience_s: float = 0.0
+) -> Iterator[MeasuredDevice]:
     """Lease one of the visible GPUs; inside the block this process, and processes that it starts, see no other GPU.
 
     Args:
@@ -58,6 +60,7 @@ def leased(store: Store, *, wait_s: float, like: Device | None = None) -> Iterat
         wait_s: longest wait for a GPU, s.
         like: of GPUs of several kinds those of this kind are asked for: of its compute capability, and where it was
             measured, of its name; None: any.
+        patience_s: time for which jobs that ask later get the GPU first, s.
 
     Yields:
         The GPU, described and measured.
@@ -67,7 +70,7 @@ def leased(store: Store, *, wait_s: float, like: Device | None = None) -> Iterat
     """
     from kopt.device.hardware.peaks import known_device  # imports torch, for seconds in which no GPU need be held
 
-    with lease(_alike(like), wait_s=wait_s) as held, environment_set(held.gpu.environment):
+    with lease(_alike(like), wait_s=wait_s, patience_s=patience_s) as held, environment_set(held.gpu.environment):
         yield known_device(store)
 
 

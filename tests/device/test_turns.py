@@ -32,6 +32,13 @@ def test_turns_come_in_the_order_in_which_they_were_asked_for(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_a_patient_process_lets_those_go_first_who_ask_soon_after_it(tmp_path):
+    with turn(tmp_path, patience_s=60.0) as patient, turn(tmp_path) as hasty:
+        assert (patient.has_come(), hasty.has_come()) == (False, True)
+        hasty.path.unlink()
+        assert patient.has_come()
+
+
 def test_a_process_that_was_stopped_is_passed_over_until_it_goes_on(tmp_path):
     with turn(tmp_path) as first, turn(tmp_path) as second:
         long_ago = time.time() - 2 * STOPPED_S

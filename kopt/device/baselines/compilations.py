@@ -12,6 +12,8 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import shutil
+import tarfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -104,7 +106,10 @@ class Compilations:
 
         The later one times its choices itself, and chooses for itself; the choices need not be compiled again.
         """
-        first = Path(self._subject(subject.baseline, 0).folder) / TRITON
+        before = Path(self._subject(subject.baseline, 0).folder)
+        if subject.number:
+            unpack(before)
+        first = before / TRITON
         if subject.number and first.is_dir():
             try:
                 shutil.copytree(first, Path(subject.folder) / TRITON, dirs_exist_ok=True)
@@ -182,6 +187,19 @@ def _fastest(compiled: Sequence[Measured]) -> Measured:
         medians = tuple(timing.median_ms for timing in timings)
         workloads.append(best.model_copy(update={"compilations_ms": medians}))
     return compiled[0].model_copy(update={"workloads": tuple(workloads)})
+
+
+def unpack(folder: Path) -> None:
+    """Lay the packed caches that lie in a compilation's folder out there, once."""
+    packed = folder / PACKED
+    if not packed.exists():
+        return
+    try:
+        with tarfile.open(packed, "r:gz") as tar:
+            tar.extractall(folder, filter="data")
+    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
+        log.warning("a kept compilation cannot be read, and is made again: %s", error)
+    packed.unlink()
 
 
 @contextmanager

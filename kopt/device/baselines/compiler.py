@@ -9,13 +9,12 @@ import logging
 import os
 import sys
 import tarfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any  # a reference may take and return anything; torch does not type its caches
 
-from kopt.device.baselines.compilations import COUNTS, INDUCTOR, MODES, PACKED, Subject, caches_in
+from kopt.device.baselines.compilations import COUNTS, INDUCTOR, MODES, Subject, caches_in, unpack
 from kopt.errors import DeviceError
 from kopt.sandbox.environment import NO_CUDA_CALL, cuda_is_initialised, environment_set
 
@@ -70,9 +69,7 @@ def compiling(subject: Subject) -> Iterator[Callable[[Callable[..., Any]], Calla
     # The limit stays when the block has ended: all graphs of a process count, those of earlier blocks too.
     torch._dynamo.config.recompile_limit = MOST_GRAPHS
 
-    packed = Path(subject.folder) / PACKED
-    if packed.exists():
-        _unpack(packed)
+    unpack(Path(subject.folder))
     with caches_in(subject.folder), _printed_to(f"{subject.folder}.txt"):
         torch._inductor.utils.clear_caches()
         found = (Path(subject.folder) / INDUCTOR).exists()
@@ -134,7 +131,7 @@ def _printed_to(path: str) -> Iterator[None]:
 
 
 def packed_caches(folder: str) -> bytes:
-    """Pack the caches of a compilation's folder, for `_unpack`.
+    """Pack the caches of a compilation's folder, for `unpack`.
 
     They are packed whole: what torch packs itself lacks configurations that Inductor has tuned, which the next process
     would tune again, for seconds on the GPU, and maybe otherwise.  Nothing is returned where a file cannot be read.
@@ -155,13 +152,3 @@ def graphs_found() -> tuple[int, int]:
 
     found = counters["inductor"]
     return found["fxgraph_cache_hit"], found["fxgraph_cache_miss"] + found["fxgraph_cache_bypass"]
-
-
-def _unpack(packed: Path) -> None:
-    """Lay packed caches into the folder that they lie in, once."""
-    try:
-        with tarfile.open(packed, "r:gz") as tar:
-            tar.extractall(packed.parent, filter="data")
-    except (OSError, tarfile.TarError, EOFError, zlib.error) as error:
-        log.warning("a kept compilation cannot be read, and is made again: %s", error)
-    packed.unlink()

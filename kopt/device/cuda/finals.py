@@ -17,8 +17,10 @@ from kopt.device.cuda.results.verdicts import VerificationOutcome
 from kopt.device.cuda.timing.batch import TimedBatch
 from kopt.device.cuda.timing.new_inputs import NewInputs
 from kopt.device.cuda.timing.tolerant_timing import TolerantTiming
+from kopt.device.hardware.measured import MeasuredDevice
 from kopt.model.base import Value
 from kopt.model.environment import Conditions
+from kopt.model.problem import Problem
 from kopt.model.timing import Finals
 from kopt.neutral import one_line
 from kopt.sandbox.service import CallFailed
@@ -65,8 +67,8 @@ class FinalMeasurement:
     store: Store | None = None
     """Keeps compilations of baselines."""
     new_inputs: NewInputs = field(init=False)
-    _failed: set[str] = field(default_factory=set, init=False)
-    """Names of the subjects whose compilation failed."""
+    failed: set[str] = field(default_factory=set)
+    """Names of the subjects whose compilation failed, here or ahead of the measurement."""
 
     def __post_init__(self) -> None:
         self.new_inputs = NewInputs(self.results)
@@ -86,12 +88,14 @@ class FinalMeasurement:
             for turn in range(self.plan.processes):
                 batch = self.processes.begin_timing(self.results.times.gpu.device.memory_bytes, turn=turn)
                 for subject in missing if turn == 0 else ():
+                    if subject.name in self.failed:
+                        continue
                     compilations.lend_kernels(subject)
                     with self._failure_noted(subject):
                         compilations.keep(subject, batch.compile(subject, COMPILE_S))
                 self._time(batch, subjects, turn, -(-self.plan.repeat // self.plan.processes))
                 self.processes.end_timing()
-        return self._finals([subject for subject in subjects if subject.name not in self._failed])
+        return self._finals([subject for subject in subjects if subject.name not in self.failed])
 
     def _time(self, batch: TimedBatch, subjects: Sequence[Subject], turn: int, launches: int) -> None:
         """Time everything in the batch's fresh process but the baselines that failed; note those that fail now."""
@@ -99,10 +103,10 @@ class FinalMeasurement:
         timing = TolerantTiming(batch, self.results, self.plan.warmup, self.read_conditions)
         timing.admit()
         for subject in subjects:
-            if subject.name not in self._failed:
+            if subject.name not in self.failed:
                 with self._failure_noted(subject):
                     batch.add_baseline(subject, COMPILE_S)
-        names = [*recorded, *(subject.name for subject in subjects if subject.name not in self._failed)]
+        names = [*recorded, *(subject.name for subject in subjects if subject.name not in self.failed)]
         if names:
             timing.warm(names)
             timing.time_stage([name for name in names if name not in self.results.verdicts], launches, 0)
@@ -113,7 +117,7 @@ class FinalMeasurement:
     def _finals(self, subjects: Sequence[Subject]) -> Finals:
         results, times = self.results, self.results.times
         self.new_inputs.refuse()
-        left_out = {*results.verdicts, *self._failed}
+        left_out = {*results.verdicts, *self.failed}
         timings = {name: times.measured(name) for name in times.names() if name not in left_out}
         for name in list(results.recorded):
             refusal = times.under_floor(timings[name])
@@ -135,6 +139,55 @@ class FinalMeasurement:
         except CallFailed as error:
             if not subject.folder:
                 raise  # PyTorch itself fails
-            self._failed.add(subject.name)
-            reason = one_line(str(error), 300)
-            log.warning("torch.compile (%s) fails on the reference and is left out: %s", subject.name, reason)
+            self.failed.add(subject.name)
+            _log_left_out(subject, error)
+
+
+@dataclass(frozen=True)
+class CompiledAhead:
+    """Compile baselines one after the other; the device can be given back between two: max-autotune tunes for long."""
+
+    plan: FinalsPlan
+    store: Store
+    """Keeps the compilations."""
+    tried: set[str] = field(default_factory=set)
+    """Names of the subjects that were compiled, or failed."""
+    failed: set[str] = field(default_factory=set)
+    """Names of the subjects whose compilation failed."""
+
+    def compile_next(self, problem: Problem, gpu: MeasuredDevice) -> bool:
+        """Compile the next baseline that the store lacks, and keep it; return False where none is left.
+
+        All compilations of a baseline have one process, in which later ones take a fifth of the first one's time: the
+        workers that compile its kernels have started then.
+
+        Args:
+            problem: whose reference is compiled.
+            gpu: the device at hand.
+        """
+        with TemporaryDirectory(prefix="kopt-compiled-") as folder:
+            compilations = Compilations(problem, gpu, self.store, Path(folder))
+            missing = compilations.missing(compilations.subjects(self.plan.baselines))
+            left = [one for one in missing if one.name not in self.tried]
+            if not left:
+                return False
+            with JudgeProcesses(problem, calibrated=True, judges=False) as processes:
+                batch = processes.begin_compiling()
+                for subject in left:
+                    if subject.baseline == left[0].baseline:
+                        self._compile(subject, compilations, batch)
+        return True
+
+    def _compile(self, subject: Subject, compilations: Compilations, batch: TimedBatch) -> None:
+        self.tried.add(subject.name)
+        compilations.lend_kernels(subject)
+        try:
+            compilations.keep(subject, batch.compile(subject, COMPILE_S))
+        except CallFailed as error:
+            self.failed.add(subject.name)
+            _log_left_out(subject, error)
+
+
+def _log_left_out(subject: Subject, error: CallFailed) -> None:
+    reason = one_line(str(error), 300)
+    log.warning("torch.compile (%s) fails on the reference and is left out: %s", subject.name, reason)

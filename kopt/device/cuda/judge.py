@@ -15,7 +15,7 @@ and in a random timed call.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from kopt.device.build.precompiled import Compiled, compiled
@@ -150,6 +150,7 @@ def measure_finalists(
     plan: FinalsPlan = FinalsPlan(),  # noqa: B008 - frozen
     workers: int = 2,
     limits: Limits = LIMITS,
+    failed: Iterable[str] = (),
 ) -> Finals:
     """Verify finalists anew and time them with baselines, interleaved, in fresh processes.
 
@@ -159,13 +160,16 @@ def measure_finalists(
         plan: how long to time, and beside which baselines.
         workers: contestants at a time; timing always has the device alone.
         limits: limits of one contestant.
+        failed: names of compilations that failed ahead of the measurement (`CompiledAhead`).
 
     Raises:
         DeviceError, ProblemError: as for `judge_all`.
     """
     problem = next(iter(finalists.values())).problem
     with JudgeProcesses(problem, calibrated=True) as processes:
-        measurement = FinalMeasurement(processes, context.results(), plan, Clocks(context.gpu.uuid).read, context.store)
+        measurement = FinalMeasurement(
+            processes, context.results(), plan, Clocks(context.gpu.uuid).read, context.store, set(failed)
+        )
         finals = measurement.measure(_verified(processes, finalists, context, workers, limits))
     _log_account(processes)
     return finals

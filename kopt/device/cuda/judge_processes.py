@@ -10,6 +10,8 @@ from kopt.device.cuda.referee.referee import Referee
 from kopt.device.cuda.timer.timer import Timer
 from kopt.device.cuda.timing.batch import TimedBatch
 from kopt.device.cuda.timing.timing_draws import timing_draws
+from kopt.device.draws.distributions import TIMED, Draw
+from kopt.device.draws.seeds import derive_seed
 from kopt.device.hardware.zygote import check_unused, warm
 from kopt.errors import DeviceError, WorkerDied
 from kopt.model.problem import Problem
@@ -26,12 +28,13 @@ CURE = "reset it with nvidia-smi --gpu-reset, or use another GPU"
 class JudgeProcesses:
     """The referee and the timer of one device; a context manager that leaves no process behind."""
 
-    def __init__(self, problem: Problem, *, calibrated: bool = False) -> None:
+    def __init__(self, problem: Problem, *, calibrated: bool = False, judges: bool = True) -> None:
         """Start the referee.
 
         Args:
             problem: to judge on.
             calibrated: the problem's checks have been proven before; otherwise the referee proves them first.
+            judges: outputs are going to be compared, for which the referee prepares itself.
 
         Raises:
             DeviceError: this process cannot be a zygote, or there is no device.
@@ -43,7 +46,8 @@ class JudgeProcesses:
         self.account: dict[str, float] = {}
         """Seconds waited by process and call, e.g. `the timer: race`; complete once the context is left."""
         try:
-            self.referee.begin("warm_up")
+            if judges:
+                self.referee.begin("warm_up")
             if not calibrated:
                 self.referee.begin("prove")
             self.driver = warm()
@@ -86,6 +90,14 @@ class JudgeProcesses:
         log.info("timing %d: inputs from %s", turn, seed)
         bytes_by_workload = {w.name: self.referee.call("timed_size", w, seconds=CHECK_S) for w in self.problem.main}
         draws = timing_draws(self.problem, bytes_by_workload, memory_bytes, seed)
+        self.referee.call("make", draws, seconds=PREPARE_S)
+        (sheets,) = self.referee.call("slots", 1, seconds=PREPARE_S)
+        return TimedBatch(self, draws, sheets)
+
+    def begin_compiling(self) -> TimedBatch:
+        """Make inputs to compile baselines with, one set for each main workload, and start a fresh timer."""
+        seed = secrets.token_hex(16)
+        draws = [Draw(main, TIMED, derive_seed(seed, main.name), kind="timed") for main in self.problem.main]
         self.referee.call("make", draws, seconds=PREPARE_S)
         (sheets,) = self.referee.call("slots", 1, seconds=PREPARE_S)
         return TimedBatch(self, draws, sheets)

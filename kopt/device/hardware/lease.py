@@ -136,7 +136,9 @@ class Lease:
 
 
 @contextmanager
-def lease(gpus: Sequence[Gpu], *, wait_s: float, workers_per_gpu: int = 1, folder: Path = FOLDER) -> Iterator[Lease]:
+def lease(
+    gpus: Sequence[Gpu], *, wait_s: float, workers_per_gpu: int = 1, folder: Path = FOLDER, patience_s: float = 0.0
+) -> Iterator[Lease]:
     """Lease the least used of these GPUs, the first of equals; who asked earlier gets one earlier.
 
     This process is not bound to the GPU yet: a process that uses CUDA under the lease must be given
@@ -147,6 +149,7 @@ def lease(gpus: Sequence[Gpu], *, wait_s: float, workers_per_gpu: int = 1, folde
         wait_s: longest wait, s.
         workers_per_gpu: slots of a GPU; all processes that share a machine must use the same number.
         folder: folder of the locks.
+        patience_s: time for which those who ask later go first, s.
 
     Raises:
         DeviceError: there is no GPU, CUDA is initialised in this process already, or the folder cannot be written.
@@ -157,7 +160,7 @@ def lease(gpus: Sequence[Gpu], *, wait_s: float, workers_per_gpu: int = 1, folde
     if cuda_is_initialised():
         raise DeviceError("CUDA is initialised already: lease a GPU before anything uses CUDA in this process")
     asked_at = time.monotonic()
-    free, descriptor = _free_slot(gpus, workers_per_gpu, wait_s, folder)
+    free, descriptor = _free_slot(gpus, workers_per_gpu, wait_s, folder, patience_s)
     leased_at = time.monotonic()
     log.info("%s leased after %.1f s", free.gpu.uuid, leased_at - asked_at)
     try:
@@ -178,7 +181,7 @@ def holders(folder: Path) -> list[Holder]:
     return list(by_pid.values())
 
 
-def _free_slot(gpus: Sequence[Gpu], slots: int, wait_s: float, folder: Path) -> tuple[Lease, int]:
+def _free_slot(gpus: Sequence[Gpu], slots: int, wait_s: float, folder: Path, patience_s: float) -> tuple[Lease, int]:
     """Wait for a free slot; return its lease and the file descriptor that holds it.
 
     All first slots are tried before a second one, so that GPUs fill evenly.
@@ -189,7 +192,7 @@ def _free_slot(gpus: Sequence[Gpu], slots: int, wait_s: float, folder: Path) -> 
     folders = {gpu.uuid: _folder(folder, gpu) for gpu in gpus}
     until = time.monotonic() + wait_s
     with ExitStack() as stack:
-        turns = {uuid: stack.enter_context(turn(locks)) for uuid, locks in folders.items()}
+        turns = {uuid: stack.enter_context(turn(locks, patience_s)) for uuid, locks in folders.items()}
         while True:
             open_to_us = [gpu for gpu in gpus if turns[gpu.uuid].has_come()]
             for slot in range(slots):

@@ -1,7 +1,8 @@
 """Wait in turn: of the processes that wait for a GPU, the one that has waited longest gets it.
 
-Each has a file in the GPU's folder, whose name tells since when it waits.  It holds a lock of that file, which ends
-with it, and touches the file again and again: one that has been stopped, and so could not take the GPU, is passed over.
+Each has a file in the GPU's folder, whose name tells since when it waits, or until when it lets others go first.  It
+holds a lock of that file, which ends with it, and touches the file again and again: one that has been stopped, and so
+could not take the GPU, is passed over.
 """
 
 from __future__ import annotations
@@ -47,13 +48,17 @@ class Turn:
 
 
 @contextmanager
-def turn(folder: Path) -> Iterator[Turn]:
+def turn(folder: Path, patience_s: float = 0.0) -> Iterator[Turn]:
     """Wait in turn for the GPU whose locks lie in a folder, until the block ends.
+
+    Args:
+        folder: the folder.
+        patience_s: time for which those who ask later go first, s.
 
     Raises:
         DeviceError: the folder cannot be written.
     """
-    name = f"{time.time_ns():020}-{os.getpid()}"
+    name = f"{time.time_ns() + int(1e9 * patience_s):020}-{os.getpid()}"
     path = folder / f"{name}.turn"
     hidden = folder / f".{name}"
     try:

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from kopt.device.baselines.compilations import PACKED, Compilations, subject_count
-from kopt.device.cuda.finals import FinalMeasurement, FinalsPlan
+from kopt.device.baselines.compiler import packed_caches
+from kopt.device.cuda import finals as finals_module
+from kopt.device.cuda.finals import CompiledAhead, FinalMeasurement, FinalsPlan
 from kopt.errors import WorkerDied
 from kopt.model.build import Phase
 from kopt.model.verdict import Failed, Passed
@@ -91,6 +93,42 @@ def test_each_compilation_has_a_process_of_its_own_and_is_made_once_for_all_meas
     assert second.compiled == []
 
 
+class OneAtATime(ScriptedBatch):
+    """The processes of a lease: `leases` notes which compilations each of them made."""
+
+    leases = None
+
+    def __init__(self, *args, **kwargs):
+        super().__init__({}, cannot=("compile compile",))
+        self.leases.append(self.compiled)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def begin_compiling(self):
+        return self
+
+
+def test_each_baseline_ahead_of_a_measurement_has_a_lease_of_its_own(tmp_path, monkeypatch):
+    monkeypatch.setattr(OneAtATime, "leases", [])
+    monkeypatch.setattr(finals_module, "JudgeProcesses", OneAtATime)
+    store = Store(tmp_path)
+    ahead = CompiledAhead(FinalsPlan(baselines=("eager", "compile", "max-autotune")), store)
+    leased = []
+    while ahead.compile_next(SCALE, GPU):
+        leased.append(set(ahead.tried))
+    assert OneAtATime.leases == [["compile"], ["max-autotune", "max-autotune 2"]]
+    assert ahead.failed == {"compile"}, "which is tried once"
+    batch = ScriptedBatch(COMPILED)
+    plan = FinalsPlan(baselines=("compile", "max-autotune"), warmup=3, repeat=20, processes=2)
+    measurement = FinalMeasurement(batch, no_results(), plan, lambda: COOL, store, ahead.failed)
+    assert set(measurement.measure(batch.verified(["seed"])).timings) == {"seed", "max-autotune"}
+    assert batch.compiled == []
+
+
 def test_other_versions_and_devices_compile_anew(tmp_path, monkeypatch):
     store = Store(tmp_path)
 
@@ -117,6 +155,20 @@ def test_the_first_process_that_times_finds_a_kept_compilation_packed(tmp_path):
 
 def test_a_job_has_time_for_each_compilation():
     assert subject_count(("eager", "compile", "max-autotune")) == 4
+
+
+def test_a_later_compilation_gets_the_kernels_of_a_first_one_that_lies_packed(tmp_path):
+    made, kept = Compilations(SCALE, GPU, None, tmp_path / "made"), Compilations(SCALE, GPU, None, tmp_path / "kept")
+    for one in (made, kept):
+        one.folder.mkdir()
+    first, _ = made.subjects(["max-autotune"])
+    cubin = Path(first.folder) / "triton/KEY/one.cubin"
+    cubin.parent.mkdir(parents=True)
+    cubin.write_bytes(b"x")
+    packed, later = kept.subjects(["max-autotune"])
+    (Path(packed.folder) / PACKED).write_bytes(packed_caches(first.folder))
+    kept.lend_kernels(later)
+    assert (Path(later.folder) / "triton/KEY/one.cubin").read_bytes() == b"x"
 
 
 def test_a_later_compilation_gets_the_kernels_of_the_first_one_and_none_of_its_choices(tmp_path):
