@@ -3,7 +3,7 @@
 1. `make` runs the steps 2 to 6 in a caged child, since a reference is foreign code.
 2. `sizes` finds which sizes of inputs, parameters and attributes the workloads change; these become symbols.
 3. `graph` traces the reference into a graph of operations.  `operators` keeps those whole that TorchInductor has no
-   good Triton for: pooling, convolutions, attention, sorting.
+   good Triton for: pooling, convolutions, attention (`written_attention` where a reference writes it out), sorting.
 4. `lowering` has TorchInductor write its module for the graph, for a described device, with the private names of torch
    that `inductor` lists; how products are computed is chosen in `products`.
 5. `inductor_module` takes the module apart; `launches` chooses configurations by the `block_time` that follows from a

@@ -6,9 +6,11 @@ A size that the workloads change becomes a symbol; every other size is a number.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+import sympy  # type: ignore[import-untyped]  # it has no types
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import TreeSpec, tree_flatten
@@ -20,7 +22,7 @@ from kopt.errors import SeedError
 from kopt.model.problem import Problem, workload_title
 from kopt.seed.derived_floats import derived_floats
 from kopt.seed.inductor import Inductor
-from kopt.seed.operators import Whole, table
+from kopt.seed.operators import Whole, table, written_attention
 from kopt.seed.size_math import symbols_in_math
 from kopt.seed.sizes import Leaf, Setting, Values, alike, changes, set_up, values_of
 
@@ -67,16 +69,39 @@ class ReferenceGraph:
 def trace(problem: Problem, inductor: Inductor) -> ReferenceGraph:
     """Trace a reference for all workloads at once; the first main one gives the values by which torch decides.
 
+    Where torch then takes a size for a number to which it is equal there by chance, as the length of all rows of a mask
+    that the reference cuts to the length at hand, another workload gives the values while the reference is traced.
+
     Raises:
         ProblemError: the reference raises.
         SeedError: the reference has parts that no graph can hold.
     """
+    try:
+        return _trace(problem, inductor, decides=0)
+    except _FixedSizes as error:
+        for place in range(1, len(problem.workloads)):
+            if all(values[place] != values[0] for values in error.sizes):
+                with suppress(Exception):  # whatever torch raises there, the first reason is told
+                    return _trace(problem, inductor, decides=place)
+        raise
+
+
+class _FixedSizes(SeedError):
+    """Sizes became numbers, or other sizes."""
+
+    def __init__(self, message: str, sizes: Sequence[Values]) -> None:
+        super().__init__(message)
+        self.sizes = sizes
+
+
+def _trace(problem: Problem, inductor: Inductor, decides: int) -> ReferenceGraph:
+    """Trace a reference; torch decides by the sizes of the workload at the place `decides`."""
     settings = alike([set_up(problem, workload) for workload, _ in problem.workloads])
     setting = settings[0]
     env = inductor.shape_env(duck_shape=False)
     mode = FakeTensorMode(allow_non_fake_inputs=True, shape_env=env)
     constants = _constants(settings)
-    symbols = _Symbols(inductor, env, constants)
+    symbols = _Symbols(inductor, env, constants, decides)
     leaves, sizes = setting.tensors(), values_of(settings)
     names = _parameter_names(setting, leaves)
     with mode:
@@ -93,19 +118,28 @@ def trace(problem: Problem, inductor: Inductor) -> ReferenceGraph:
     fixed = _fixed(setting, names=input_names(setting.model, len(setting.inputs)))
     spec: list[Any] = []
     differentiates = any(word in problem.reference for word in DIFFERENTIATES)
+    written = [written_attention()]
+    returned: list[bool] = []
 
     def run(*values: Any) -> tuple[torch.Tensor, ...]:
         for leaf, value in zip(leaves, values, strict=False):
             leaf.store(value)
         floats.put()
-        with Whole(differentiates), symbols_in_math():
+        with Whole(differentiates, *written), symbols_in_math():
             out, structure = tree_flatten(call(setting.model, setting.inputs))
+        returned[:] = [any(one.knows(leaf) for one in written for leaf in out)]
         spec[:] = [structure, [... if isinstance(leaf, torch.Tensor) else leaf for leaf in out]]
         return tuple(leaf for leaf in out if isinstance(leaf, torch.Tensor))
 
     graph = _traced(run, arguments, mode, inductor, differentiates)
+    if any(returned):  # the template gives no weights, which would have to be computed beside it
+        written.clear()
+        graph = _traced(run, arguments, mode, inductor, differentiates)
+    graph.graph.eliminate_dead_code()
+    graph.recompile()
     floats.check(graph)
     symbols.check_free([workload_title(workload.name, kind) for workload, kind in problem.workloads])
+    symbols.decide_by_first()
     return ReferenceGraph(
         graph, arguments, argument_names, input_names(setting.model, len(setting.inputs)), fixed, spec[0], spec[1],
         mode, env, constants,
@@ -148,8 +182,8 @@ def _move_to_device(module: Any) -> None:
 class _Symbols:
     """The symbols of sizes, made when they are asked for."""
 
-    def __init__(self, inductor: Inductor, env: Any, names: dict[Values, str]) -> None:
-        self._inductor, self._env, self._names = inductor, env, names
+    def __init__(self, inductor: Inductor, env: Any, names: dict[Values, str], decides: int) -> None:
+        self._inductor, self._env, self._names, self._decides = inductor, env, names, decides
         self._values: dict[Any, Values] = {}
         self._made: dict[Values, Any] = {}
 
@@ -165,9 +199,11 @@ class _Symbols:
             return values[0]
         if multiple and (known := self._multiple_of(values)) is not None:
             return known
-        source = self._inductor.constant_source(place)
-        symbol = self._env.create_symbol(values[0], source, self._inductor.dim_dynamic.DYNAMIC)
-        made = self._env.create_symintnode(symbol, hint=values[0], source=source)
+        source, hint = self._inductor.constant_source(place), values[self._decides]
+        if hint < 2:
+            raise SeedError("torch takes sizes of 0 and 1 for numbers")
+        symbol = self._env.create_symbol(hint, source, self._inductor.dim_dynamic.DYNAMIC)
+        made = self._env.create_symintnode(symbol, hint=hint, source=source)
         self._names.setdefault(values, place)
         self._values[symbol] = values
         self._made.setdefault(values, made)
@@ -201,7 +237,12 @@ class _Symbols:
                 if now.subs({other: self._values[other][place] for other in read}) != value:
                     lost[self._names[values]] = values
         if lost:
-            raise SeedError(_fixed_sizes(lost, workloads))
+            raise _FixedSizes(_fixed_sizes(lost, workloads), list(lost.values()))
+
+    def decide_by_first(self) -> None:
+        """Let the first workload's sizes be those by which TorchInductor chooses tiles."""
+        for symbol, values in self._values.items():
+            self._env.backed_var_to_val[symbol] = sympy.Integer(values[0])
 
 
 def _fixed_sizes(sizes: dict[str, Values], workloads: Sequence[str]) -> str:

@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from kopt.device.build.stub_gpu import CUDA
 from kopt.errors import SeedError
 from kopt.seed import wide_sums
+from kopt.seed.written_attention import WrittenAttention
 
 NAMESPACE = "kopt_seed"
 
@@ -78,9 +79,16 @@ class Whole(TorchFunctionMode):
     A reference that differentiates is traced on the CPU, and the template has no gradient.
     """
 
-    def __init__(self, differentiates: bool = False) -> None:
+    def __init__(self, differentiates: bool = False, written: WrittenAttention | None = None) -> None:
+        """Make the mode.
+
+        Args:
+            differentiates: the reference takes a gradient.
+            written: recognises attention that the reference writes out; None where it is to stay as it is.
+        """
         super().__init__()
         self._differentiates = differentiates
+        self._written = None if differentiates else written
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -99,7 +107,7 @@ class Whole(TorchFunctionMode):
             return _max_pool_of_rows(*args, **kwargs)
         if func in _MAKERS and args and _is_plain(args[0]) and not self._differentiates:
             return _made(args[0], kwargs.get("dtype"))
-        return func(*args, **kwargs)
+        return func(*args, **kwargs) if self._written is None else self._written.call(func, args, kwargs)
 
 
 def _linear(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
@@ -287,6 +295,11 @@ def _sort(operators: Any, x: torch.Tensor, dim: int, descending: bool) -> tuple[
 
 def _all(values: Sequence[int], dimensions: int) -> list[int]:
     return list(values) * dimensions if len(values) == 1 else list(values)
+
+
+def written_attention() -> WrittenAttention:
+    """Return what recognises attention that a reference writes out, and calls the template in its place."""
+    return WrittenAttention(own_operators().attention, FLASH)
 
 
 @cache

@@ -95,6 +95,40 @@ REFERENCES["attention_by_hand"] = "import math\nimport numpy as np\n" + FUNCTION
     "torch.softmax(x @ x.transpose(1, 2) / math.sqrt(x.shape[2]) * np.log(x.shape[1]), dim=-1) @ x "
     "* torch.sqrt(torch.tensor(x.shape[2], device=x.device))", "2, N, M"
 )  # fmt: skip
+HEADS = "x.view(2, N, 3, 2, M).permute(2, 0, 3, 1, 4)"
+REFERENCES["written_attention"] = f"""
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("seen", torch.tril(torch.ones(N, N)).view(1, 1, N, N))
+        self.dropout = nn.Dropout(0.1)
+    def forward(self, x):
+        query, key, value = {HEADS}
+        scores = query @ key.transpose(-2, -1) * (1.0 / key.shape[-1] ** 0.5)
+        scores = scores.masked_fill(self.seen[:, :, :N, :N] == 0, float("-inf"))
+        weights = self.dropout(torch.softmax(scores.float(), dim=-1)).type_as(x)
+        return (weights @ value).transpose(1, 2).reshape(2, N, 2 * M)
+def get_inputs():
+    return [torch.randn(2, N, 6 * M)]
+def get_init_inputs():
+    return []
+"""
+REFERENCES["rows_of_a_mask"] = """
+class Model(nn.Module):
+    def __init__(self, most):
+        super().__init__()
+        self.register_buffer("seen", torch.tril(torch.ones(most, most)))
+    def forward(self, x):
+        rows = x.shape[0]
+        return x.masked_fill(self.seen[:rows, :rows] == 0, 3.0)
+def get_inputs():
+    return [torch.randn(N, N)]
+def get_init_inputs():
+    return [96]
+"""
+REFERENCES["weights_too"] = FUNCTION.format(
+    "(lambda w: (w @ x, w))(torch.softmax(x @ x.transpose(-2, -1), -1))", "2, 2, N, M"
+)
 REFERENCES["gate"] = MODULE.format(
     "self.up = nn.Linear(M, 12, bias=False)", "torch.softmax(self.up(x), dim=1) * (x.sum(1, True) > 0)", "N, M"
 )
@@ -116,14 +150,15 @@ REFERENCES["stored_product"] = FUNCTION.format(
     "(x[0] * x[1], x[0] * x[1] / (x[0] * x[1]).norm(dim=1, keepdim=True))", "2, N, M"
 )
 REFERENCES["stored_scores"] = FUNCTION.format("(x[0] * 3 + x[1], torch.softmax(x[0] * 3 + x[1], 1))", "2, N, M")
-DTYPES = {"attention_by_hand": Dtype.BFLOAT16, "gate": Dtype.BFLOAT16, "scattered": Dtype.BFLOAT16,
+DTYPES = {"attention_by_hand": Dtype.BFLOAT16, "written_attention": Dtype.BFLOAT16, "weights_too": Dtype.BFLOAT16,
+          "gate": Dtype.BFLOAT16, "scattered": Dtype.BFLOAT16,
           "stored_sum": Dtype.BFLOAT16, "stored_product": Dtype.FLOAT16, "stored_scores": Dtype.BFLOAT16}  # fmt: skip
 FURTHER = {"loss": Workload(name="one", constants={"N": 24, "M": 1}),
            "stored_sum": Workload(name="short", constants={"N": 128, "M": 4})}  # fmt: skip
 MADE_BY = {"conv": "inductor and template", "grouped": "inductor and template",
            "depthwise": "inductor and template", "least_channel": "inductor and template", "templates": "template",
            "sorted_rows": "inductor and template", "attention": "template",
-           "classes_that_vary": "inductor and template",
+           "classes_that_vary": "inductor and template", "written_attention": "inductor and template",
            "places": "inductor and template", "average": "inductor and template"}  # fmt: skip
 
 
