@@ -170,7 +170,7 @@ TWO_INT8 = "torch.ones(N, N).to(torch.int8); torch.ones(N, N).to(torch.int8)"
         (
             "with torch.autocast('cuda', torch.bfloat16), torch.autocast('cuda', enabled=False): return x0 @ x1",
             TWO,
-            "float32",
+            "bfloat16",
         ),
         ("return x0.float() @ x1.float()", TWO_INT8, "int8"),
         ("return torch.relu(x0.float()) @ (x1.float() * 0.5)", TWO_INT8, "int8"),
@@ -189,6 +189,28 @@ TWO_INT8 = "torch.ones(N, N).to(torch.int8); torch.ones(N, N).to(torch.int8)"
     ],
 )
 def test_products_may_be_as_fast_as_their_narrowest_operands_allow(forward: str, inputs: str, narrowest: str) -> None:
+    assert of(forward, inputs).product_type == narrowest
+
+
+def test_autocast_leaves_what_must_be_read_and_computed() -> None:
+    region = "with torch.autocast('cuda', torch.bfloat16): return x0 @ x1"
+    plain, automatic = (of(forward, TWO) for forward in ("return x0 @ x1", region))
+    assert automatic.necessary_flops == plain.necessary_flops == plain.matmul_flops > 0
+    assert [one.needed for one in automatic.inputs] == [1.0, 1.0]
+    assert automatic.bytes == plain.bytes - plain.output_bytes // 2, "the output may have 16 bits"
+
+
+@pytest.mark.parametrize(
+    ("forward", "narrowest"),
+    [
+        ("return x0 @ x1 + (x2[:16, :16].float() @ x2[:16, :16].float()).sum()", "float32"),
+        ("a = x0.half().float(); b = x1.half().float(); a.copy_(x1); return a @ b", "float32"),
+        ("a = x0.half().float(); b = x1.half().float(); a += x0; return a @ b", "float32"),
+        ("return F.relu6(x2.float()) @ x2.float()", "int8"),
+    ],
+)
+def test_other_products_and_changed_numbers_make_no_product_faster(forward: str, narrowest: str) -> None:
+    inputs = "torch.randn(N, N); torch.randn(N, N); torch.ones(N, N).to(torch.int8)"
     assert of(forward, inputs).product_type == narrowest
 
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from kopt.model.problem import Workload
+from kopt.model.problem import Dtype, Workload
 from kopt.winner.standalone import standalone
 from kopt.winner.targets import kernelbench, module, torch_library
 from tests.device.small import SCALE, SOURCE
@@ -193,7 +193,100 @@ def kernel_function(x, y):
     return out
 """
 READS_BITS = NAMED.replace("return torch.softmax", "return 0 * x.view(torch.int16) + torch.softmax")
+IN_BFLOAT16 = """
+import torch
+
+rows = 999
+
+
+class Model(torch.nn.Module):
+    def forward(self, x, y):
+        return (x.bfloat16() @ y.bfloat16()).float()
+
+
+def get_inputs():
+    return [torch.randn(rows, 16).cuda(), torch.randn(16, 16, device="cuda")]
+
+
+def get_init_inputs():
+    return []
+"""
+AUTOCAST = IN_BFLOAT16.replace(
+    "return (x.bfloat16() @ y.bfloat16()).float()",
+    "with torch.autocast('cuda', torch.bfloat16):\n            return (x @ y).float()",
+)
+ROUNDED = """
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def rounded_kernel(x, y, out, rows, N: tl.constexpr):
+    row, column = tl.arange(0, N)[:, None], tl.arange(0, N)[None, :]
+    a = tl.load(x + row * N + column, mask=row < rows, other=0.0).to(tl.bfloat16)
+    b = tl.load(y + row * N + column).to(tl.bfloat16)
+    tl.store(out + row * N + column, tl.dot(a, b), mask=row < rows)
+
+
+def kernel_function(x, y):
+    out = torch.empty_like(x)
+    rounded_kernel[(1,)](x, y, out, len(x), 16)
+    return out
+"""
+ELEMENTS = """
+import torch
+
+rows = 999
+
+
+class Model(torch.nn.Module):
+    def forward(self, x):
+        return BODY
+
+
+def get_inputs():
+    return [torch.randn(rows, 16)]
+
+
+def get_init_inputs():
+    return []
+"""
+ELEMENT = """
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def element_kernel(x, out, N: tl.constexpr):
+    places = tl.program_id(0) * N + tl.arange(0, N)
+    value = tl.load(x + places)
+    tl.store(out + places, BODY)
+
+
+def kernel_function(x):
+    out = torch.empty_like(x)
+    element_kernel[(len(x),)](x, out, 16)
+    return out
+"""
+
+
+def of_elements(reference, kernel, wrong):
+    """Return a kind: a reference and a kernel of single elements, and how the kernel becomes a wrong one."""
+    return ELEMENTS.replace("BODY", reference), ELEMENT.replace("BODY", kernel), {"rows": 13}, (kernel, wrong)
+
+
 KINDS = {
+    "in bfloat16": (IN_BFLOAT16, ROUNDED, {"rows": 13}, ("tl.dot(a, b)", "tl.dot(a, a)")),
+    "autocast": (AUTOCAST, ROUNDED, {"rows": 13}, ("tl.dot(a, b)", "tl.dot(a, a)")),
+    "residual": of_elements("x - x.bfloat16().float()", "value - value.to(tl.bfloat16).to(tl.float32)", "value * 0"),
+    "rounded": of_elements(
+        "(x / 3).to(torch.bfloat16).float()", "(value / 3).to(tl.bfloat16).to(tl.float32)", "value / 3"
+    ),
+    "overflow": of_elements(
+        "(x * 60000).half().float()", "(value * 60000).to(tl.float16).to(tl.float32)", "value * 0 - 5"
+    ),
     "in half": (IN_HALF, ATTENTION, {"rows": 13}, ("tl.sum(scores, 1)", "tl.max(scores, 1)")),
     "bits": (READS_BITS, PRODUCT, {"ROWS": 13}, ("tl.sum(a, 1)", "tl.max(a, 1)")),
     "named": (NAMED, PRODUCT, {"ROWS": 13}, ("tl.sum(a, 1)", "tl.max(a, 1)")),
@@ -207,10 +300,12 @@ def test_references_that_name_16_bits_before_a_product_and_results_of_8_bits_are
     reference, source, sizes, change = KINDS[kind]
     small = (Workload(name="small", constants=sizes), Workload(name="other", constants=dict.fromkeys(sizes, 5)))
     main = (Workload(name="main", constants=dict.fromkeys(sizes, 16)),)
-    update = {"name": f"of_{kind}", "reference": reference, "main": main, "small": small}
+    dtype = Dtype.BFLOAT16 if kind in ("named", "bits", "fp8") else Dtype.FLOAT32
+    update = {"name": f"of_{kind}", "reference": reference, "main": main, "small": small, "dtype": dtype}
     source = source if is_right else source.replace(*change)
     done = run(standalone(winner(source, source, SCALE.model_copy(update=update))), tmp_path)
-    assert (done.returncode, done.stderr) == (0 if is_right else 1, "")
+    assert done.returncode == (0 if is_right else 1)
+    assert done.stderr == "" or kind == "autocast"
     assert f"the kernel is {'right' if is_right else 'WRONG'} on small, other" in done.stdout
     assert ("compared with PyTorch in its own types (float64: " in done.stdout) is (kind == "bits")
 

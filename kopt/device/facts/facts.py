@@ -18,7 +18,7 @@ from kopt.device.facts.influence import changed_shares, influential_shares
 from kopt.device.facts.needed_elements import (
     changed_tensors,
     distinct_share,
-    necessary_flops,
+    necessary_products,
     needed_shares,
     storage_of,
     without_repetitions,
@@ -27,6 +27,7 @@ from kopt.device.facts.needed_elements import (
 from kopt.device.facts.product_types import product_type
 from kopt.device.reference import setup
 from kopt.device.reference.contract import build_tensors
+from kopt.device.reference.elsewhere.autocast import noted_types
 from kopt.device.reference.forward import call
 from kopt.device.reference.given import input_names
 from kopt.device.reference.layout import dtype_name, extent
@@ -88,14 +89,15 @@ def workload_facts(
         for name, tensor in traced.given.items()
     }
     whole = [tensor for name, tensor in traced.given.items() if asked[name] >= WITHOUT_STRUCTURE]
+    products = necessary_products(traced.eager.nodes, list(traced.outputs.values()), whole)
     return WorkloadFacts(
         workload=workload.name,
         inputs=tuple(spec for name, spec in given.items() if name.startswith("input ")),
         parameters=tuple(spec for name, spec in given.items() if name.startswith("model ")),
         outputs=tuple(_output_specs(traced, places, partly)),
         eager_ops=tuple(traced.eager.operations),
-        necessary_flops=necessary_flops(traced.eager.nodes, list(traced.outputs.values()), whole),
-        product_type=product_type(traced.eager.nodes),
+        necessary_flops=sum(products.values()),
+        product_type=product_type(traced.eager.nodes, products, traced.automatic),
         floor=problem.floor.get(workload.name),
         weight=problem.weights.get(workload.name, 1.0),
     )
@@ -111,6 +113,8 @@ class _Traced(NamedTuple):
     """Names of the same for people, inputs as in `forward`."""
     outputs: dict[str, torch.Tensor]
     """Returned tensors, and inputs that the reference changes."""
+    automatic: set[torch.dtype]
+    """Types in which `torch.autocast` lets the reference compute on a GPU; not here, on meta tensors."""
 
     def read_shares(self) -> dict[str, float]:
         """Return the share of each input that the operations of the reference need."""
@@ -124,7 +128,7 @@ def _trace(problem: Problem, workload: Workload) -> _Traced:
         ProblemError: the reference cannot be set up or traced.
     """
     try:
-        with torch.device("meta"), torch.no_grad():
+        with torch.device("meta"), torch.no_grad(), noted_types() as automatic:
             reference = setup.load_reference(problem, workload)
             model = setup.make_model(reference, problem)
             inputs = setup.make_inputs(reference, problem)
@@ -145,7 +149,7 @@ def _trace(problem: Problem, workload: Workload) -> _Traced:
             f"{problem.name}: the reference returns {type(result).__name__}, not a tensor: return a tensor, or several "
             "in tuples, lists or dictionaries, or change a tensor that is given"
         )
-    return _Traced(eager, given, names, outputs)
+    return _Traced(eager, given, names, outputs, automatic)
 
 
 def _tried(problem: Problem) -> dict[str, float] | None:
@@ -206,7 +210,10 @@ def _places(given: Mapping[str, torch.Tensor]) -> dict[int, str]:
 
 
 def _output_specs(traced: _Traced, places: Mapping[int, str], partly: Collection[str]) -> Iterator[TensorSpec]:
-    """Yield the outputs; of memory that the reference was given, what must be written counts once, as a change."""
+    """Yield the outputs; of memory that the reference was given, what must be written counts once, as a change.
+
+    An output in float32 may have 16 bits on a GPU where the reference uses `torch.autocast`: half of it counts.
+    """
     shares = written_shares(traced.eager.nodes, traced.given)
     written = {name: 0.0 if name in partly else share for name, share in shares.items()}
     own = without_repetitions(traced.given)
@@ -214,7 +221,9 @@ def _output_specs(traced: _Traced, places: Mapping[int, str], partly: Collection
     once = without_repetitions(traced.outputs)
     for name, tensor in traced.outputs.items():
         place = places.get(storage_of(tensor), "")
-        yield _spec(name, tensor, place, afterwards.get(name, 0.0) if place else float(name in once))
+        share = afterwards.get(name, 0.0) if place else float(name in once)
+        may_be_half = traced.automatic and not place and tensor.dtype == torch.float32
+        yield _spec(name, tensor, place, share / 2 if may_be_half else share)
 
 
 def _spec(name: str, tensor: torch.Tensor, place: str, needed: float) -> TensorSpec:

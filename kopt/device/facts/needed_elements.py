@@ -287,8 +287,10 @@ def _share(needed: Mapping[int, dict[_Box, float]], tensor: torch.Tensor) -> flo
     return min(total / _volume(_box(tensor)), 1.0)
 
 
-def necessary_flops(nodes: Sequence[Node], outputs: Sequence[torch.Tensor], whole: Sequence[torch.Tensor]) -> int:
-    """Return the floating-point operations of matrix products that no algebra saves, as far as that can be shown.
+def necessary_products(
+    nodes: Sequence[Node], outputs: Sequence[torch.Tensor], whole: Sequence[torch.Tensor]
+) -> dict[int, int]:
+    """Return the matrix products that no algebra saves, as far as that can be shown, with their operations.
 
     A product counts where both operands are whole inputs (cast or moved at most) or results of other such products
     behind a function that is not linear, and where its elements are returned one by one, behind pointwise functions.
@@ -297,20 +299,23 @@ def necessary_flops(nodes: Sequence[Node], outputs: Sequence[torch.Tensor], whol
         nodes: the operations of the reference, in order.
         outputs: tensors that the reference returns.
         whole: inputs without structure: every element of them varies and matters.
+
+    Returns:
+        Floating-point operations by the product's place among the operations.
     """
     from torch.utils.flop_counter import flop_registry  # here, because it imports Triton
 
     dense = {storage_of(tensor) for tensor in whole}
     linear: set[int] = set()  # storages of products that only linear functions followed
-    products: list[tuple[Node, int]] = []
-    for node in nodes:
+    products: dict[int, int] = {}
+    for place, node in enumerate(nodes):
         name = base_name(node.func)
         if name in PRODUCTS and name not in ("mv", "addmv", "dot"):
             operands = [t for t in node.read if t.dim() >= 2][-2:]
             if len(operands) == 2 and all(storage_of(t) in dense and _volume(_box(t)) == t.numel() for t in operands):
                 formula = flop_registry.get(node.func.overloadpacket)
                 flops = int(formula(*node.args, **node.kwargs, out_val=node.written[0])) if formula else 0
-                products.append((node, flops))
+                products[place] = flops
                 linear |= {storage_of(t) for t in node.written}
         elif name in ("_to_copy", "clone"):
             for group in (dense, linear):
@@ -320,7 +325,7 @@ def necessary_flops(nodes: Sequence[Node], outputs: Sequence[torch.Tensor], whol
             group = dense if _is_curved(node) else linear if name.rstrip("_") in ("add", "sub", "mul", "div") else set()
             group |= {storage_of(t) for t in node.written}
     kept = _kept_elements(nodes, outputs)
-    return sum(flops for node, flops in products if storage_of(node.written[0]) in kept)
+    return {place: flops for place, flops in products.items() if storage_of(nodes[place].written[0]) in kept}
 
 
 _CURVED = {"relu", "gelu", "silu", "sigmoid", "tanh", "exp", "elu", "mish", "softplus", "leaky_relu", "hardtanh"}

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 INTERPRET = "TRITON_INTERPRET"
 """Environment variable by which Triton interprets kernels; it is read when a kernel is defined."""
@@ -36,6 +37,23 @@ WIDER = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "
 """Other floating-point types by the names that Triton gives them."""
 
 
+class OnCpu(TorchFunctionMode):
+    """Have the CPU stand for the GPU that a reference names."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call a function of torch, with the CPU for the GPU that it is given."""
+        if func in (torch.Tensor.cuda, torch.Tensor.pin_memory):
+            return args[0]
+        named = {name: on_cpu(value) for name, value in (kwargs or {}).items()}
+        return func(*map(on_cpu, args), **named)
+
+
+def on_cpu(value: Any) -> Any:
+    """Return the CPU for a GPU, and any other value as it is."""
+    is_device = isinstance(value, str | torch.device)
+    return torch.device("cpu") if is_device and str(value).partition(":")[0] == "cuda" else value
+
+
 def is_interpreted() -> bool:
     """Return whether Triton interprets kernels in this process."""
     return os.environ.get(INTERPRET, "") not in ("", "0")
@@ -51,8 +69,8 @@ def complete_interpreter() -> None:
     """Give Triton's interpreter what it lacks, and raise `TimeIsUp` after `MOST_S`.
 
     It has no device library of CUDA, computes with the bits of bfloat16 numbers, reduces by a function of the kernel's
-    own element by element, loses a carry where it rounds to 8 bits, its autotuner asks for a GPU, and that of
-    Triton 3.6 takes no number of a tensor for a loop.
+    own element by element, cuts off where it rounds to bfloat16 and loses a carry where it rounds to 8 bits, its
+    autotuner asks for a GPU, and that of Triton 3.6 takes no number of a tensor for a loop.
     """
     autotuner: Any = import_module("triton.runtime.autotuner").Autotuner
     autotuner._bench = lambda *_, **__: [0.0, 0.0, 0.0]  # the first configuration is taken
@@ -71,7 +89,7 @@ def complete_interpreter() -> None:
 
     interpreter._patch_lang_tensor = patch
     import_module("numpy").seterr(all="ignore")  # what a mask leaves out may be divided by zero
-    complete_8_bits(interpreter)
+    complete_rounding(interpreter)
     complete_bfloat16(interpreter.InterpreterBuilder, interpreter.TensorHandle)
 
     def late(*_: Any) -> None:
@@ -99,13 +117,18 @@ def device_function(name: str) -> Callable[..., Any]:
     return call
 
 
-def complete_8_bits(interpreter: Any) -> None:
-    """Round floating-point numbers to types of 8 bits as a GPU does: to the nearest even, large ones to the largest."""
+def complete_rounding(interpreter: Any) -> None:
+    """Round floating-point numbers as a GPU does: to the nearest even, in 8 bits large ones to the largest."""
     plain = interpreter._convert_float
 
     def convert(data: Any, source: Any, wanted: Any, mode: Any) -> Any:
         kind, own = OF_8_BITS.get(str(wanted)), WIDER.get(str(source))
-        if kind is None or own is None or mode == interpreter._ir.ROUNDING_MODE.RTZ:
+        if mode == interpreter._ir.ROUNDING_MODE.RTZ or own is None:
+            return plain(data, source, wanted, mode)
+        if str(wanted) == "bf16":
+            values = torch.from_numpy(data.view(f"int{8 * own.itemsize}")).view(own)
+            return values.to(torch.bfloat16).view(torch.int16).numpy().view("uint16")
+        if kind is None:
             return plain(data, source, wanted, mode)
         values = torch.from_numpy(data.view(f"int{8 * own.itemsize}")).view(own).float()
         most = torch.finfo(kind).max

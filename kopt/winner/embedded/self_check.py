@@ -6,6 +6,7 @@ import statistics
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ from kopt.device.reference.modes import made_in_evaluation_mode
 from kopt.winner.embedded.arguments import further_arguments
 from kopt.winner.embedded.interpreted import (
     MOST_S,
+    OnCpu,
     TimeIsUp,
     complete_interpreter,
     is_interpreted,
@@ -27,7 +29,9 @@ from kopt.winner.embedded.widened import exact_result, result_of
 BYTES_IN_FLOAT64 = 8 << 30
 """Largest inputs, in float64, for which the reference runs in float64 too, bytes."""
 
-NAMED = {"bfloat16": torch.bfloat16, "float16": torch.float16, "half": torch.float16}
+NAMED = {
+    "bfloat16": torch.bfloat16, "float16": torch.float16, "half": torch.float16, "autocast": torch.float16,
+}  # fmt: skip
 """Words of a reference that name a type of 16 bits."""
 
 TF32_UNIT = 2.0**-10
@@ -188,7 +192,7 @@ def compared(
     entry: Callable[..., Any], reference: str, constants: Mapping[str, int], dtype: torch.dtype | None, device: str
 ) -> Compared:
     """Run a kernel and its reference on one workload, on a device, with the inputs that the reference makes."""
-    with torch.no_grad(), torch.device(device):
+    with torch.no_grad(), torch.device(device), OnCpu() if device == "cpu" else nullcontext():
         torch.manual_seed(1)
         module = reference_of(reference, constants)
         initial = module.get_init_inputs()
@@ -204,8 +208,9 @@ def compared(
         kinds = {one.dtype for one in tensors_of(eager) if one.is_floating_point()} if dtype is None else {dtype}
         exact, inexact = None, ""
         if 8 * sum(tensor.numel() for tensor in tensors_of(inputs)) <= BYTES_IN_FLOAT64:
-            exact, inexact = exact_result(model, in_dtype(inputs, torch.float64, device))
-        unit = unit_of(kinds | named_kinds(reference) if inexact else kinds, reference)
+            exact, inexact = exact_result(model, in_dtype(inputs, torch.float64, device), reference)
+        rounds = bool(inexact) or "autocast" in reference
+        unit = unit_of(kinds | named_kinds(reference) if rounds else kinds, reference)
         result, again = result_of(kernel, inputs), partial(result_of, model, inputs)
         whole = not all(one.is_floating_point() for one in tensors_of(eager[0]))
         for runs in (again,) if whole else (None, again):

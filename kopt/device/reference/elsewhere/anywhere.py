@@ -17,7 +17,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from kopt.device.reference.elsewhere.autocast import autocast_as_on_gpu
+from kopt.device.reference.elsewhere.autocast import idle_autocast
 from kopt.device.reference.elsewhere.uncompiled import keep_compiler_out
 from kopt.device.reference.other_type import Pass, current_pass
 
@@ -94,9 +94,9 @@ class Renamed(TorchFunctionMode):
 def anywhere(device: torch.device) -> Iterator[None]:
     """Have a reference's code work on `device` inside the block.
 
-    New tensors are made on the device; on the CPU and on meta tensors the names of other devices mean it too, also for
-    `torch.autocast`, torch claims to have CUDA, and compilers return functions as they are.  What the code prints is
-    dropped, and default dtype and device are set back at the end.
+    New tensors are made on the device; on the CPU and on meta tensors the names of other devices mean it too, torch
+    claims to have CUDA, and compilers return functions as they are; on meta tensors `torch.autocast` changes nothing.
+    What the code prints is dropped, and default dtype and device are set back at the end.
     """
     keep_compiler_out()
     other = current_pass()
@@ -109,7 +109,8 @@ def anywhere(device: torch.device) -> Iterator[None]:
             for owner, name, value in _answers():
                 undo.callback(setattr, owner, name, getattr(owner, name))
                 setattr(owner, name, value)
-            undo.enter_context(autocast_as_on_gpu(device))
+        if device.type == "meta":
+            undo.enter_context(idle_autocast())
         if other is not None:
             undo.enter_context(other.without_autocast())
         if device.type != "cuda" or other is not None:
