@@ -24,18 +24,23 @@ TILE_PER_THREAD = 256
 ACCUMULATED_PER_THREAD = 192
 """Most 32-bit elements per thread that live through a loop, of 255 registers."""
 
+FLOAT_BYTES = {"fp8": 1, "bf16": 2, "fp16": 2, "fp32": 4, "fp64": 8}
+"""Bytes of a floating-point number, by the type's name in the signature of a launch."""
+FLOAT_TYPE = re.compile("|".join(FLOAT_BYTES))
+
 
 def plausible(module: TritonModule, facts: RewriteFacts, parent: TritonModule | None = None) -> bool:
     """Return whether the kernels may build and run without spills; False for a large tile or too much shared memory.
 
-    Each configuration of an autotuner is compiled, so each must fit, unless as many of the parent's do not fit.
+    Each configuration of an autotuner is compiled, so each must fit, unless as many of the parent's do not fit: it was
+    built, so that it fits better than is estimated here.
 
     Args:
         module: the kernels.
         facts: the device and the sizes of the inputs.
         parent: the module that they were made from, if any.
     """
-    before = {k.name: misfits(k, parent, facts) for k in parent.kernels if k.autotuned} if parent is not None else {}
+    before = {k.name: misfits(k, parent, facts) for k in parent.kernels} if parent is not None else {}
     return all(misfits(kernel, module, facts) <= before.get(kernel.name, 0) for kernel in module.kernels)
 
 
@@ -193,7 +198,27 @@ def _staged(kernel: Kernel, sizes: dict[cst.CSTNode, int], constants: Mapping[st
                      if isinstance(n, cst.Call) and syntax.called(n) == "tl.store" and n.args]  # fmt: skip
         described = [size(kernel.tiles.get(described_access(n, "store")), constants) or 0 for n in nodes]
         totals.append(loaded * stages + (max(addressed, default=0) + sum(described) if product else 0))
-    return max(totals) * facts.item_bytes
+    return max(totals) * loaded_bytes(kernel, facts)
+
+
+def loaded_bytes(kernel: Kernel, facts: RewriteFacts) -> int:
+    """Return the bytes of one of the widest floating-point numbers that a kernel loads in its loops.
+
+    A buffer may be narrower than all inputs, as where a reference converts them.  Where the parent's launches tell no
+    type, the widest of the inputs counts.
+    """
+    types = {
+        name: FLOAT_BYTES[found.group()] for launch in facts.launches if launch.kernel == kernel.name
+        for name, kind in launch.signature if (found := FLOAT_TYPE.search(kind))
+    }  # fmt: skip
+    values, widths = analyse(kernel), list[int]()
+    for node in (node for loop in kernel.loops for node in syntax.walk(loop.body)):
+        if isinstance(node, cst.Call) and syntax.called(node) == "tl.load" and node.args:
+            address = values.get(node.args[0].value)
+            widths += [types[name] for name in address.deps & types.keys()] if address is not None else []
+        elif described_access(node, "load") in types:
+            widths.append(types[described_access(node, "load")])
+    return max(widths, default=facts.item_bytes)
 
 
 def _part(factor: str, constants: Mapping[str, int]) -> int | None:

@@ -198,6 +198,8 @@ def test_autocast_leaves_what_must_be_read_and_computed() -> None:
     assert automatic.necessary_flops == plain.necessary_flops == plain.matmul_flops > 0
     assert [one.needed for one in automatic.inputs] == [1.0, 1.0]
     assert automatic.bytes == plain.bytes - plain.output_bytes // 2, "the output may have 16 bits"
+    assert plain.exact_flops > 0 == automatic.exact_flops
+    assert [one.operands for one in automatic.eager_ops if one.matmul_flops] == ["bfloat16"]
 
 
 @pytest.mark.parametrize(

@@ -80,6 +80,15 @@ NAMED = {
         PRODUCTS,
         WRONG,
     ),
+    "autocast by the GPU's name": Named(
+        "with torch.autocast('cuda', torch.bfloat16):\n            y = x @ w\n        return y", WIDE, PRODUCTS, WRONG
+    ),
+    "autocast in its own type": Named(
+        "with torch.autocast('cuda'):\n            y = x @ w\n        return y.float()",
+        WIDE,
+        {"as eager": lambda x, w, v: (x.half() @ w.half()).float(), "nothing rounded": PRODUCTS["nothing rounded"]},
+        {"operands in bfloat16": PRODUCTS["as eager"]},
+    ),
     "linear": Named(
         "return F.linear(x.to(torch.bfloat16), w.t(), v)",
         BFLOAT16,

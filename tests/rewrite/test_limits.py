@@ -2,7 +2,8 @@
 
 import pytest
 
-from kopt.rewrite.limits import misfits, plausible
+from kopt.model.build import Launch
+from kopt.rewrite.limits import loaded_bytes, misfits, plausible
 from kopt.rewrite.source.module import parse
 from tests.rewrite import samples
 
@@ -54,3 +55,46 @@ def test_a_parent_may_have_configurations_that_do_not_fit_but_a_rewrite_adds_non
     assert plausible(module(8), FACTS, parent=module(4))
     assert not plausible(module(128), FACTS, parent=module(4))
     assert not plausible(module(4), FACTS, parent=module(1))
+
+
+PRODUCT = """\
+import torch
+import triton
+import triton.language as tl
+
+
+@triton.jit
+def product_kernel(a_ptr, b_ptr, y_ptr, N, K, BLOCK: tl.constexpr):
+    rows = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    columns = tl.arange(0, BLOCK)
+    acc = tl.zeros((BLOCK, BLOCK), dtype=tl.float32)
+    for k in range(0, K, BLOCK):
+        a = tl.load(a_ptr + rows[:, None] * K + k + columns[None, :])
+        b = tl.load(b_ptr + (k + rows[:, None]) * N + columns[None, :])
+        acc += tl.dot(a, b)
+    tl.store(y_ptr + rows[:, None] * N + columns[None, :], acc)
+
+
+def kernel_function(A, B):
+    y = torch.empty((128, 128), dtype=torch.float32, device=A.device)
+    a, b = A.to(torch.bfloat16), B.to(torch.bfloat16)
+    product_kernel[(1,)](a, b, y, 128, 128, BLOCK=128, num_warps=8, num_stages=3)
+    return y
+"""
+
+
+@pytest.mark.parametrize(("kind", "width"), [("*bf16", 2), ("*fp32", 4), ("tensordesc<fp16[64, 64]>", 2), ("*i8", 4)])
+def test_a_buffer_counts_by_its_own_type_where_inputs_are_wider(kind, width):
+    (kernel,) = parse(PRODUCT).kernels
+    launch = Launch(
+        kernel="product_kernel", grid=(1, 1, 1), num_warps=8, num_stages=3, num_ctas=1, shared_bytes=0, registers=32,
+        spills=0, signature=(("a_ptr", kind), ("b_ptr", kind), ("y_ptr", "*fp32")),
+    )  # fmt: skip
+    wide = tuple(
+        w.model_copy(update={"inputs": tuple(t.model_copy(update={"dtype": "float32"}) for t in w.inputs)})
+        for w in FACTS.workloads
+    )
+    facts = FACTS.model_copy(update={"launches": (launch,), "workloads": wide})
+    assert loaded_bytes(kernel, facts) == width
+    assert plausible(parse(PRODUCT), facts) == (width == 2)
+    assert plausible(parse(PRODUCT), facts, parent=parse(PRODUCT)), "what was built fits"

@@ -158,8 +158,7 @@ class CompiledAhead:
     def compile_next(self, problem: Problem, gpu: MeasuredDevice) -> bool:
         """Compile the next baseline that the store lacks, and keep it; return False where none is left.
 
-        All compilations of a baseline have one process, in which later ones take a fifth of the first one's time: the
-        workers that compile its kernels have started then.
+        All compilations of a baseline have one folder, so that later ones are lent the kernels of the first.
 
         Args:
             problem: whose reference is compiled.

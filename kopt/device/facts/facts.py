@@ -33,7 +33,7 @@ from kopt.device.reference.given import input_names
 from kopt.device.reference.layout import dtype_name, extent
 from kopt.device.reference.tree import taken_apart, tensors_of
 from kopt.errors import ProblemError
-from kopt.model.problem import Problem, ProblemFacts, TensorSpec, Workload, WorkloadFacts, workload_title
+from kopt.model.problem import EagerOp, Problem, ProblemFacts, TensorSpec, Workload, WorkloadFacts, workload_title
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def workload_facts(
         inputs=tuple(spec for name, spec in given.items() if name.startswith("input ")),
         parameters=tuple(spec for name, spec in given.items() if name.startswith("model ")),
         outputs=tuple(_output_specs(traced, places, partly)),
-        eager_ops=tuple(traced.eager.operations),
+        eager_ops=tuple(_on_gpu(operation, traced.automatic) for operation in traced.eager.operations),
         necessary_flops=sum(products.values()),
         product_type=product_type(traced.eager.nodes, products, traced.automatic),
         floor=problem.floor.get(workload.name),
@@ -236,6 +236,13 @@ def _spec(name: str, tensor: torch.Tensor, place: str, needed: float) -> TensorS
         needed=needed * distinct_share(tensor),
         end=0 if end == tensor.numel() else end * tensor.element_size(),
     )
+
+
+def _on_gpu(operation: EagerOp, automatic: Collection[torch.dtype]) -> EagerOp:
+    """Return an operation as a GPU runs it where `torch.autocast` computes products in 16 bits."""
+    if not operation.exact or not automatic:
+        return operation
+    return operation.model_copy(update={"exact": False, "operands": dtype_name(min(automatic, key=str))})
 
 
 def _one_line(error: BaseException) -> str:

@@ -142,7 +142,7 @@ def lease(
     """Lease the least used of these GPUs, the first of equals; who asked earlier gets one earlier.
 
     This process is not bound to the GPU yet: a process that uses CUDA under the lease must be given
-    `lease.gpu.environment` before it initialises CUDA.  Once initialised, CUDA stays bound, so a process leases once.
+    `lease.gpu.environment` before it initialises CUDA.  CUDA stays bound then, so that process leases no more.
 
     Args:
         gpus: the GPUs to choose from: `visible_gpus(os.environ)`, so that a scheduler's own choice stands.

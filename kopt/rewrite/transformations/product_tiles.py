@@ -17,7 +17,7 @@ import libcst as cst
 
 from kopt.model.build import Launch as Built
 from kopt.rewrite.host_values import count_tiles
-from kopt.rewrite.limits import ACCUMULATED_PER_THREAD, size
+from kopt.rewrite.limits import ACCUMULATED_PER_THREAD, loaded_bytes, size
 from kopt.rewrite.source import syntax
 from kopt.rewrite.source.edit import Edits
 from kopt.rewrite.source.module import Constant, Kernel, Launch, TritonModule
@@ -199,6 +199,7 @@ class ProductModel:
         self.constants = constants
         """Constants of M, N and K."""
         self._launches = [each for each in facts.launches if each.kernel == kernel.name]
+        self._item_bytes = loaded_bytes(kernel, facts)
         pairs = [[a.value for a in call.args[:2]] for call in kernel.called("tl.dot")]
         shapes = [[(syntax.code(a), analyse(kernel)[a].shape) for a in pair if a in analyse(kernel)] for pair in pairs]
         self._products = [(pair[0], pair[1]) for pair in shapes if len(pair) == 2]
@@ -217,7 +218,7 @@ class ProductModel:
             m * n * tile.depth * 2 / (MATRIX_RATE * NARROW.get(min(n, 256), 1.0) * (1.0 if m >= 64 else 0.5))
             for m, n in tile.products
         )
-        loads = tile.operands * tile.depth * self._facts.item_bytes / LOAD_RATE
+        loads = tile.operands * tile.depth * self._item_bytes / LOAD_RATE
         step = (max(compute, loads, 700 / max(depth, 2)) + STEP) / tile.depth
         changed = {c.literal: value for c, value in zip(self.constants, values, strict=True)}
         times = [step * self._waves(built, changed, tile) for built in self._launches]
@@ -226,7 +227,7 @@ class ProductModel:
     def stages(self, values: Sequence[int]) -> int:
         """Return how many stages of a tile's operands fit into shared memory, up to 4."""
         tile = self._extent(values)
-        of_step = tile.operands * tile.depth * self._facts.item_bytes
+        of_step = tile.operands * tile.depth * self._item_bytes
         return min(MOST_STAGES, self._facts.device.shared_bytes_per_block // of_step)
 
     def _extent(self, values: Sequence[int]) -> _Extent:

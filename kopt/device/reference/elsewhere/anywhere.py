@@ -17,7 +17,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from kopt.device.reference.elsewhere.autocast import idle_autocast
+from kopt.device.reference.elsewhere.autocast import autocast_elsewhere
 from kopt.device.reference.elsewhere.uncompiled import keep_compiler_out
 from kopt.device.reference.other_type import Pass, current_pass
 
@@ -95,8 +95,8 @@ def anywhere(device: torch.device) -> Iterator[None]:
     """Have a reference's code work on `device` inside the block.
 
     New tensors are made on the device; on the CPU and on meta tensors the names of other devices mean it too, torch
-    claims to have CUDA, and compilers return functions as they are; on meta tensors `torch.autocast` changes nothing.
-    What the code prints is dropped, and default dtype and device are set back at the end.
+    claims to have CUDA, and compilers return functions as they are.  What the code prints is dropped, and default
+    dtype and device are set back at the end.
     """
     keep_compiler_out()
     other = current_pass()
@@ -109,8 +109,7 @@ def anywhere(device: torch.device) -> Iterator[None]:
             for owner, name, value in _answers():
                 undo.callback(setattr, owner, name, getattr(owner, name))
                 setattr(owner, name, value)
-        if device.type == "meta":
-            undo.enter_context(idle_autocast())
+            undo.enter_context(autocast_elsewhere(device))
         if other is not None:
             undo.enter_context(other.without_autocast())
         if device.type != "cuda" or other is not None:

@@ -1,6 +1,7 @@
-"""Let a reference enter regions of `torch.autocast` on meta tensors, where they change nothing, and note their types.
+"""Let a reference use `torch.autocast` on the CPU as on a GPU, and on meta tensors, where it changes nothing.
 
-torch knows no autocast of meta tensors, and raises for one.  `Any`: torch does not type its regions.
+`torch.autocast("cuda")` changes nothing about tensors on the CPU, whose own takes its place, and torch knows none of
+meta tensors.  `Any`: torch does not type its regions.
 """
 
 from __future__ import annotations
@@ -31,14 +32,24 @@ def noted_types() -> Iterator[set[torch.dtype]]:
 
 
 @contextmanager
-def idle_autocast() -> Iterator[None]:
-    """Have regions of `torch.autocast` change nothing inside the block, whatever device they name."""
+def autocast_elsewhere(device: torch.device) -> Iterator[None]:
+    """Have regions of `torch.autocast`, whatever device they name, be about tensors on `device` inside the block.
+
+    Args:
+        device: the CPU, or that of meta tensors, about which a region changes nothing.
+    """
     before = torch.autocast.__init__
-    torch.autocast.__init__ = _made_idle  # type: ignore[assignment,method-assign]
+    made = _made_idle if device.type == "meta" else _made_for_cpu
+    torch.autocast.__init__ = made  # type: ignore[assignment,method-assign]
     try:
         yield
     finally:
         torch.autocast.__init__ = before  # type: ignore[method-assign]
+
+
+def _made_for_cpu(region: Any, device_type: str, dtype: torch.dtype | None = None, *args: Any, **kwargs: Any) -> None:
+    del device_type
+    _INIT(region, "cpu", dtype or DEFAULT, *args, **kwargs)
 
 
 def _made_idle(
