@@ -75,9 +75,15 @@ class NotRecorded(KoptError):
     """A replay needs a measurement that its recording does not hold."""
 
 
+MEANT = {"gpu": "cuda", "cpu": "interpret", "interpreter": "interpret", "pytorch": "module", "torch": "module"}
+"""What people mean by names that look more like others."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return `; did you mean ...?` with the known name most like an unknown one; empty when none is like it."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    known = list(known)
+    meant = MEANT.get(name.lower())
+    close = [meant] if meant in known else difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"; did you mean {close[0]!r}?" if close else ""
 
 

@@ -101,6 +101,8 @@ def test_a_wrong_setting_is_named_in_one_line(settings, message):
         ({"strategy": "greedy", "technique_clustering": {"enabled": True}}, "keeps one kernel, so there is nothing to"),
         ({"technique_clustering": {"classifier": "llm"}}, "'llm' needs a language model: name one in"),
         ({"strategy": "gredy"}, "strategy: unknown 'gredy'; did you mean 'greedy'"),
+        ({"judge": "gpu"}, "did you mean 'cuda'"),
+        ({"judge": "cpu"}, "did you mean 'interpret'"),
     ],
 )
 def test_settings_that_the_strategy_refuses_are_named_in_one_line(settings, message):

@@ -100,7 +100,7 @@ def run(
     before = write_folder(folder, result.files, force=force)
     answer = result.model_dump(exclude={"given"}) | {
         "folder": str(folder), "kept_aside": before and str(before),
-        "sizes": size_rules(result.problem, result.given)[0],
+        "sizes": size_rules(result.problem, result.given, takes=None)[0],
     }  # fmt: skip
     print_answer(answer, in_words(result, folder, name, before), as_json=json)
     return 0

@@ -84,6 +84,8 @@ def _examined(problem: Problem, device: Device) -> Report:
         if fixed := _fixed(problem):
             lines.add("fixed", "note", fixed)
         given = _given(problem)
+        if not given:
+            lines.add("export", "note", IN_LISTS)
         text, free = size_rules(problem, given, lambda sizes: _takes(problem, sizes))
         if text:
             lines.add("sizes", "ok" if free else "note", text)
@@ -91,6 +93,10 @@ def _examined(problem: Problem, device: Device) -> Report:
             lines.add("loops", "note", short)
         lines.holds("cost", lambda: _cost(problem, device, lines))  # a line for each timed workload
     return Report(lines=tuple(lines))
+
+
+IN_LISTS = "an input is inside a list or dictionary: a kernel is exported as a script alone (--as script)"
+"""Note on problems whose kernels no module, operator or solution can call."""
 
 
 def _runs(problem: Problem) -> str:

@@ -71,8 +71,8 @@ def patterns_and_names(given: Sequence[Given], problem: str) -> tuple[tuple[Patt
     """
     if not given:
         raise ProblemError(
-            f"{problem}: the shapes of its arguments are not known (a run of an older kopt: run it again), or an input "
-            "is inside a list or dictionary: use --as script"
+            f"{problem}: an input is inside a list or dictionary, which a script alone takes: use --as script, or make "
+            "a problem whose inputs are the tensors themselves"
         )
     kinds = {tuple((one.name, one.dtype, len(one.shape)) for one in every.arguments) for every in given}
     if len(kinds) > 1:

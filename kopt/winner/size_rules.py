@@ -21,7 +21,7 @@ Takes = Callable[[Mapping[str, int]], bool]
 """Says whether the reference runs with constants replaced."""
 
 
-def size_rules(problem: Problem, given: Sequence[Given], takes: Takes = lambda _: True) -> tuple[str, bool]:
+def size_rules(problem: Problem, given: Sequence[Given], takes: Takes | None = lambda _: True) -> tuple[str, bool]:
     """Say which sizes an exported kernel takes, and which alone; and whether it takes any of each.
 
     A search on a GPU verifies kernels with the hidden workloads, one without a GPU with the small ones.
@@ -29,7 +29,7 @@ def size_rules(problem: Problem, given: Sequence[Given], takes: Takes = lambda _
     Args:
         problem: the problem.
         given: the arguments in all of its workloads; fewer where an input is inside a list.
-        takes: says which other sizes may be named as an example; all where it is not given.
+        takes: says which other sizes may be named as an example; all where it is not given, none where it is None.
 
     Returns:
         Empty words where that is not known.
@@ -54,7 +54,7 @@ def size_rules(problem: Problem, given: Sequence[Given], takes: Takes = lambda _
     return f"{'; '.join(texts)}{advice}", not advice
 
 
-def _rules(problem: Problem, judge: str, given: Sequence[Given], takes: Takes) -> tuple[list[str], str]:
+def _rules(problem: Problem, judge: str, given: Sequence[Given], takes: Takes | None) -> tuple[list[str], str]:
     """Return the sizes that a kernel takes that was verified with some workloads, and how to free others, if any."""
     found = made_with(problem, given_of(given, problem, judge), judged_beside(problem, judge), problem.seed.source)
     judged, wanted = found.given, [one for one in found.patterns if one.dtype]
@@ -90,7 +90,9 @@ def _listed(labels: Sequence[str]) -> str:
     return ", ".join(labels[:MOST_NAMED]) + more
 
 
-def _freeing(problem: Problem, judge: str, wanted: Sequence[Pattern], given: Sequence[Given], takes: Takes) -> str:
+def _freeing(
+    problem: Problem, judge: str, wanted: Sequence[Pattern], given: Sequence[Given], takes: Takes | None
+) -> str:
     """Write a workload that would free a size that is fixed, a power of two or a multiple."""
     columns = {
         column: isinstance(size, str) and size.startswith(MULTIPLE)
@@ -100,10 +102,12 @@ def _freeing(problem: Problem, judge: str, wanted: Sequence[Pattern], given: Seq
     }
     named = _constants(problem, judged_beside(problem, judge))
     open_names = [name for name, column in named.items() if column in columns and column[0] > 1]
+    if open_names and takes is None:
+        return "to free a size, add a workload that has another one; kopt check gives an example"
     for name in open_names:
         value = named[name][0]
         others = (value - 1,) if columns[named[name]] else (value - 1, value - value // 4, value // 2)
-        if another := next((other for other in others if takes({name: other})), 0):
+        if another := next((other for other in others if takes is not None and takes({name: other})), 0):
             return (
                 f"to free a size, add a workload that has another one, e.g. `other: {{{name}: {another}}}` under "
                 "hidden and under small in problem.yaml"

@@ -71,6 +71,13 @@ def test_what_people_bring_can_be_judged(tmp_path, monkeypatch, name):
     assert end_in_words(report, "p") == "p can be judged"
 
 
+def test_a_kernel_with_inputs_in_a_list_is_said_to_be_exported_as_a_script(tmp_path, monkeypatch):
+    listed = problem("return x[0] + x[1]", given="[torch.randn(rows, cols), torch.randn(rows, cols)]", arguments="x")
+    _, lines = checked(listed, tmp_path, monkeypatch)
+    assert lines["export"][0] == "note"
+    assert "as a script alone (--as script)" in lines["export"][1]
+
+
 WRONG = {
     "random": (
         problem("return torch.relu(x) + torch.randn_like(x)"),

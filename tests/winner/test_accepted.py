@@ -227,7 +227,9 @@ def test_strides_that_are_not_contiguous_stand_in_the_provenance():
 
 
 def test_an_input_inside_a_list_has_no_pattern():
-    with pytest.raises(ProblemError, match="is inside a list or dictionary: use --as script"):
+    with pytest.raises(
+        ProblemError, match="is inside a list or dictionary, which a script alone takes: use --as script"
+    ):
         module.write(made("nested"))
 
 

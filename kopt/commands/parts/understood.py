@@ -32,7 +32,7 @@ def in_words(made: Made, folder: Path, word: str, before: Path | None) -> list[s
         lines.append(("output", f"none: the reference {signature.returned_in_words}"))
     for kind, use in USES.items():
         lines += [("workload", f"{_workload(w)} ({use})") for w in getattr(problem, kind)]
-    if sizes := size_rules(problem, made.given)[0]:
+    if sizes := size_rules(problem, made.given, takes=None)[0]:
         lines.append(("sizes", sizes))
     seed = (
         "kernel.py"

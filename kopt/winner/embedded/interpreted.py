@@ -101,7 +101,8 @@ def complete_interpreter() -> None:
 
 def device_function(name: str) -> Callable[..., Any]:
     """Return a function of CUDA's device library, computed by torch's function of that name."""
-    compute = getattr(torch, SAME.get(name, name), None)
+    plain = name.removesuffix("_rn")  # rounded to the nearest, as torch rounds
+    compute = fused if plain == "fma" else getattr(torch, SAME.get(plain, plain), None)
 
     def call(*given: Any, **_: Any) -> Any:
         if compute is None:
@@ -115,6 +116,11 @@ def device_function(name: str) -> Callable[..., Any]:
         return core.tensor(interpreter.TensorHandle(result, scalar), kind)
 
     return call
+
+
+def fused(a: Any, b: Any, c: Any) -> Any:
+    """Return a * b + c, rounded once."""
+    return (a.double() * b.double() + c.double()).to(c.dtype)
 
 
 def complete_rounding(interpreter: Any) -> None:
