@@ -4,7 +4,7 @@
     output = torch.softmax(scores, -1) @ value
 
 becomes one call of a template, which keeps the scores out of memory.  Each tensor between the two products is
-remembered with what it came from, and as which version of itself: what was changed in place is not what it was.
+remembered with what it came from, until any tensor is changed in place: traced tensors do not tell what they share.
 `Any`: functions of torch take and return anything.
 """
 
@@ -24,7 +24,11 @@ DIMENSIONS = 4
 LEAST = -1e9
 """Numbers from here on downwards leave an element out of a softmax, as minus infinity does."""
 
-Call = Callable[..., torch.Tensor]
+_IN_PLACE = {"__setitem__", "__delitem__", "__set__"} | {
+    f"__i{name}__" for name in
+    ("add", "sub", "mul", "truediv", "div", "floordiv", "mod", "pow", "and", "or", "xor", "lshift", "rshift")
+}  # fmt: skip
+"""Methods that change a tensor, beside those whose names end with `_`."""
 
 _T = torch.Tensor
 _MATMUL = {torch.matmul, _T.matmul, _T.__matmul__, torch.bmm, _T.bmm}
@@ -52,8 +56,6 @@ class Scores:
     """Numbers that are added to the scores."""
     is_weight: bool = False
     """Whether the softmax has been taken."""
-    versions: tuple[tuple[torch.Tensor, int], ...] = ()
-    """Tensors that must stay as they are, with their versions."""
 
     @property
     def is_masked(self) -> bool:
@@ -69,8 +71,8 @@ class WrittenAttention:
     """Computes attention of query, key, value, mask, whether it is causal, and scale, in four dimensions."""
     largest_head: int
     """Largest head dimension that it takes."""
-    _known: dict[int, tuple[torch.Tensor, int, Scores]] = field(default_factory=dict)
-    """By identity: the tensor, which so stays alive, its version, and what it came from."""
+    _known: dict[int, tuple[torch.Tensor, Scores]] = field(default_factory=dict)
+    """By identity: the tensor, which so stays alive, and what it came from."""
     calls: int = 0
     """How often the template was called."""
 
@@ -81,10 +83,12 @@ class WrittenAttention:
             self.calls += 1
             return made
         result = func(*args, **kwargs)
-        if isinstance(result, torch.Tensor):
+        if _changes(func, args, kwargs):
+            self._known.clear()
+        elif isinstance(result, torch.Tensor):
             followed = self._first_product(func, args, kwargs) or self._followed(func, args, kwargs, result)
             if followed is not None:
-                self._known[id(result)] = (result, result._version, followed)
+                self._known[id(result)] = (result, followed)
         return result
 
     def knows(self, value: Any) -> bool:
@@ -92,12 +96,8 @@ class WrittenAttention:
         return isinstance(value, torch.Tensor) and id(value) in self._known
 
     def _of(self, value: Any) -> Scores | None:
-        """Return what a tensor came from, if it and all that it came from are what they were."""
-        if not self.knows(value):
-            return None
-        tensor, version, scores = self._known[id(value)]
-        same = tensor._version == version and all(one._version == number for one, number in scores.versions)
-        return scores if same else None
+        """Return what a tensor came from."""
+        return self._known[id(value)][1] if self.knows(value) else None
 
     def _first_product(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Scores | None:
         operands = _operands(func, args, kwargs)
@@ -106,7 +106,7 @@ class WrittenAttention:
         query, key = operands.left, operands.right.transpose(-2, -1)
         if query.dtype not in HALF_TYPES or key.dtype != query.dtype:
             return None
-        return Scores(query, key, versions=_versions(*operands.given))
+        return Scores(query, key)
 
     def _second_product(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor | None:
         operands = _operands(func, args, kwargs)
@@ -145,9 +145,16 @@ class WrittenAttention:
             return None if divides and at else replace(scores, scale=_scaled(scores.scale, other, divides))
         if func in _ADD and isinstance(other, torch.Tensor) and other.is_floating_point():
             fits = not scores.is_masked and result.shape == args[at].shape
-            versions = scores.versions + _versions(other)
-            return replace(scores, added=_four(other, result), versions=versions) if fits else None
+            return replace(scores, added=_four(other, result)) if fits else None
         return _masked(scores, func, args, at, result)
+
+
+def _changes(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
+    """Return whether a call may change a tensor in place."""
+    name = getattr(func, "__name__", "")
+    by_name = name in _IN_PLACE or (name.endswith("_") and not name.endswith("__"))
+    by_choice = getattr(func, "__module__", "") == torch.nn.functional.__name__ and args and args[-1] is True
+    return by_name or bool(by_choice) or kwargs.get("out") is not None or kwargs.get("inplace") is True
 
 
 def _is_idle_dropout(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
@@ -173,19 +180,16 @@ def _masked(scores: Scores, func: Any, args: tuple[Any, ...], at: int, result: t
         or scores.added is not None
     ):
         return None
-    versions = scores.versions + _versions(condition)
     condition = _four(condition, result)
     if number == -math.inf:
         seen = ~condition if left_out else condition
         seen = seen if scores.seen is None else seen & scores.seen
-        return replace(scores, seen=seen, versions=versions)
+        return replace(scores, seen=seen)
     if scores.seen is not None:
         return None
     zeros = torch.zeros((), dtype=torch.float32, device=condition.device)
     numbers = torch.full((), number, dtype=torch.float32, device=condition.device)
-    return replace(
-        scores, added=torch.where(condition, *((numbers, zeros) if left_out else (zeros, numbers))), versions=versions
-    )
+    return replace(scores, added=torch.where(condition, *((numbers, zeros) if left_out else (zeros, numbers))))
 
 
 # --- products ---------------------------------------------------------------------------------------------------------
@@ -262,10 +266,6 @@ def _permuted(tensor: torch.Tensor, letters: str, order: str) -> torch.Tensor:
 def _four(mask: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
     """Return a mask for scores in four dimensions: to those of three a dimension of one head is added."""
     return mask.unsqueeze(1) if scores.dim() < DIMENSIONS and mask.dim() == scores.dim() else mask
-
-
-def _versions(*tensors: torch.Tensor) -> tuple[tuple[torch.Tensor, int], ...]:
-    return tuple((tensor, tensor._version) for tensor in tensors)
 
 
 # --- scales -----------------------------------------------------------------------------------------------------------

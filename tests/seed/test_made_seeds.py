@@ -129,6 +129,21 @@ def get_init_inputs():
 REFERENCES["weights_too"] = FUNCTION.format(
     "(lambda w: (w @ x, w))(torch.softmax(x @ x.transpose(-2, -1), -1))", "2, 2, N, M"
 )
+REFERENCES["changed_weights"] = """
+class Model(nn.Module):
+    def forward(self, x):
+        key = x.clone()
+        scores = x @ key.transpose(-2, -1)
+        weights = torch.softmax(scores, -1)
+        weights[..., 0] = 0.5
+        others = torch.softmax(x @ key.transpose(-2, -1), -1)
+        key.mul_(3)
+        return weights @ x, others @ x
+def get_inputs():
+    return [torch.randn(2, 2, N, M)]
+def get_init_inputs():
+    return []
+"""
 REFERENCES["gate"] = MODULE.format(
     "self.up = nn.Linear(M, 12, bias=False)", "torch.softmax(self.up(x), dim=1) * (x.sum(1, True) > 0)", "N, M"
 )
@@ -151,6 +166,7 @@ REFERENCES["stored_product"] = FUNCTION.format(
 )
 REFERENCES["stored_scores"] = FUNCTION.format("(x[0] * 3 + x[1], torch.softmax(x[0] * 3 + x[1], 1))", "2, N, M")
 DTYPES = {"attention_by_hand": Dtype.BFLOAT16, "written_attention": Dtype.BFLOAT16, "weights_too": Dtype.BFLOAT16,
+          "changed_weights": Dtype.BFLOAT16,
           "gate": Dtype.BFLOAT16, "scattered": Dtype.BFLOAT16,
           "stored_sum": Dtype.BFLOAT16, "stored_product": Dtype.FLOAT16, "stored_scores": Dtype.BFLOAT16}  # fmt: skip
 FURTHER = {"loss": Workload(name="one", constants={"N": 24, "M": 1}),
