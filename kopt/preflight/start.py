@@ -62,12 +62,12 @@ def begin(run: str, words: Sequence[str]) -> str:
 
 
 def check_free(run: str, words: Sequence[str]) -> None:
-    """Refuse a run that another process works on, from whatever working directory; a look at it is free.
+    """Refuse a run that another process works on, also to unlock it, from whatever working directory; a look is free.
 
     Raises:
         ConfigError: names the process.
     """
-    if not _asks(words, ("--unlock", *LOOKS)):
+    if not _asks(words, LOOKS):
         refuse_held(Path(run))
 
 

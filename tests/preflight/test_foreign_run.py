@@ -65,6 +65,8 @@ def test_a_run_that_another_process_works_on_is_refused_but_for_a_look(checked):
         process.stdout.readline()
         with pytest.raises(ConfigError, match=rf"works on results/r \(process {process.pid} on .*, started in /"):
             check_free("results/r", ["snakemake", "--nolock"])
+        with pytest.raises(ConfigError, match="another search works on"):
+            check_free("results/r", ["snakemake", "--unlock"])
         with pytest.raises(ConfigError, match="another search works on results/r"):
             record_start(RUN, ["snakemake"], checked("softmax").config)
         check_free("results/r", ["snakemake", "-n"])
