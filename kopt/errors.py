@@ -76,7 +76,7 @@ class NotRecorded(KoptError):
 
 
 MEANT = {"gpu": "cuda", "cpu": "interpret", "interpreter": "interpret", "pytorch": "module", "torch": "module"}
-"""What people mean by names that look more like others."""
+"""The known name that people mean by a word which is spelt more like another one: `gpu` is like `dry_gpu`."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

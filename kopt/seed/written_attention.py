@@ -73,14 +73,11 @@ class WrittenAttention:
     """Largest head dimension that it takes."""
     _known: dict[int, tuple[torch.Tensor, Scores]] = field(default_factory=dict)
     """By identity: the tensor, which so stays alive, and what it came from."""
-    calls: int = 0
-    """How often the template was called."""
 
     def call(self, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a function of torch, or the template in its place."""
         made = self._second_product(func, args, kwargs)
         if made is not None:
-            self.calls += 1
             return made
         result = func(*args, **kwargs)
         if _changes(func, args, kwargs):
@@ -133,7 +130,7 @@ class WrittenAttention:
         if at is None or scores is None:
             return None
         if func in _CONVERSIONS or _is_idle_dropout(func, args, kwargs):
-            return scores if result.is_floating_point() else None
+            return scores if result.is_floating_point() and result.element_size() > 1 else None
         if func in _SOFTMAX and not scores.is_weight:
             dim = kwargs.get("dim", args[1] if len(args) > 1 else None)
             return replace(scores, is_weight=True) if dim in (-1, result.dim() - 1) else None

@@ -20,12 +20,12 @@ ARITHMETIC: dict[type[ast.operator], Callable[[int, int], int]] = {
 
 @dataclass(frozen=True)
 class Made:
-    """What a reference's model is made with, and the workloads that count for a kernel of such models."""
+    """The arguments with which an exported file makes the reference's `Model`, and what its kernel takes then."""
 
     given: tuple[Given, ...]
     """Arguments in the workloads with the constants that every model holds."""
     patterns: tuple[Pattern, ...]
-    """What the arguments of the kernel have to be like, by these workloads."""
+    """Type, sizes and strides that each argument of the kernel must have, as these workloads verify them."""
     sizes: dict[str, str]
     """Arguments of `Model` that are sizes of the kernel's arguments, or follow from them, by name of the argument."""
     held: dict[str, int]

@@ -52,7 +52,7 @@ class Target:
     asks_model: bool = True
     """Whether the kernel gets from the user's model what its entry point takes by name."""
     facts: tuple[tuple[str, str], ...] = ()
-    """What else is to be said of the form, each with its label."""
+    """Further lines on files of this form, each a label and a text, for their head and for `kopt export`."""
 
 
 CHECK = (

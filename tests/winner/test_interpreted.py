@@ -151,25 +151,37 @@ def kernel_function(x):
     cast_kernel[(len(x),)](x, out, largest, 16)
     return out, largest
 """
-IN_HALF = """
+REFERENCE = """
 import torch
 
 rows = 999
 
 
 class Model(torch.nn.Module):
-    def forward(self, x, y):
-        scores = (x.half() @ y.half().t()).float()
-        return (torch.softmax(scores, -1).half() @ y.half()).float()
+    def forward(self, NAMES):
+        BODY
 
 
 def get_inputs():
-    return [torch.randn(rows, 16), torch.randn(16, 16)]
+    return [INPUTS]
 
 
 def get_init_inputs():
     return []
 """
+
+
+def reference_of(body, *inputs):
+    """Return a reference of x, or of x and y, with the number of rows of x as a constant."""
+    names = ", ".join("xy"[: len(inputs)])
+    return REFERENCE.replace("NAMES", names).replace("BODY", body).replace("INPUTS", ", ".join(inputs))
+
+
+IN_HALF = reference_of(
+    "scores = (x.half() @ y.half().t()).float()\n        return (torch.softmax(scores, -1).half() @ y.half()).float()",
+    "torch.randn(rows, 16)",
+    "torch.randn(16, 16)",
+)
 ATTENTION = """
 import torch
 import triton
@@ -193,28 +205,9 @@ def kernel_function(x, y):
     return out
 """
 READS_BITS = NAMED.replace("return torch.softmax", "return 0 * x.view(torch.int16) + torch.softmax")
-IN_BFLOAT16 = """
-import torch
-
-rows = 999
-
-
-class Model(torch.nn.Module):
-    def forward(self, x, y):
-        return (x.bfloat16() @ y.bfloat16()).float()
-
-
-def get_inputs():
-    return [torch.randn(rows, 16).cuda(), torch.randn(16, 16, device="cuda")]
-
-
-def get_init_inputs():
-    return []
-"""
-AUTOCAST = IN_BFLOAT16.replace(
-    "return (x.bfloat16() @ y.bfloat16()).float()",
-    "with torch.autocast('cuda', torch.bfloat16):\n            return (x @ y).float()",
-)
+ON_GPU = ("torch.randn(rows, 16).cuda()", 'torch.randn(16, 16, device="cuda")')
+IN_BFLOAT16 = reference_of("return (x.bfloat16() @ y.bfloat16()).float()", *ON_GPU)
+AUTOCAST = reference_of("with torch.autocast('cuda', torch.bfloat16):\n            return (x @ y).float()", *ON_GPU)
 ROUNDED = """
 import torch
 import triton
@@ -233,24 +226,6 @@ def kernel_function(x, y):
     out = torch.empty_like(x)
     rounded_kernel[(1,)](x, y, out, len(x), 16)
     return out
-"""
-ELEMENTS = """
-import torch
-
-rows = 999
-
-
-class Model(torch.nn.Module):
-    def forward(self, x):
-        return BODY
-
-
-def get_inputs():
-    return [torch.randn(rows, 16)]
-
-
-def get_init_inputs():
-    return []
 """
 ELEMENT = """
 import torch
@@ -274,7 +249,8 @@ def kernel_function(x):
 
 def of_elements(reference, kernel, wrong):
     """Return a kind: a reference and a kernel of single elements, and how the kernel becomes a wrong one."""
-    return ELEMENTS.replace("BODY", reference), ELEMENT.replace("BODY", kernel), {"rows": 13}, (kernel, wrong)
+    made = reference_of(f"return {reference}", "torch.randn(rows, 16)")
+    return made, ELEMENT.replace("BODY", kernel), {"rows": 13}, (kernel, wrong)
 
 
 KINDS = {

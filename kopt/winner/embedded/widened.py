@@ -20,7 +20,7 @@ HALVES = {torch.Tensor.bfloat16: torch.bfloat16, torch.Tensor.half: torch.float1
 CONVERSIONS = {*HALVES, torch.Tensor.float, torch.Tensor.to, torch.Tensor.type}
 
 ASKS = re.compile(r"\bfinfo\b|\bget_default_dtype\b|\.type\(['\"(]|dtype\s*(==|!=|\bis\b|\bin\b|not in|\])")
-"""What a reference writes that asks for the type of a number, which is another one in float64."""
+"""Words with which a reference asks for a tensor's type (`x.dtype == torch.half`): in float64 the answer is another."""
 
 
 class Widened(TorchFunctionMode):

@@ -45,7 +45,7 @@ class NewInputs:
     turns: list[Turn] = field(default_factory=list)
     """Times on new and on known inputs, turn by turn."""
     control: str = ""
-    """Name of the subject that the others are compared with, the incumbent or eager PyTorch; empty where there is none.
+    """Name of the kernel or baseline whose times are the yardstick: the incumbent, or eager PyTorch; empty for none.
 
     Neither uses results of earlier calls again, so the ratio of its time on new inputs to its time on known inputs is
     what new inputs cost any kernel.
