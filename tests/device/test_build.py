@@ -1,4 +1,5 @@
 import importlib.util
+import os
 import subprocess
 import sys
 from contextlib import suppress
@@ -318,3 +319,37 @@ def test_a_thousand_launches_are_recorded_in_order(store):
     build = build_one(changed(("    scale_kernel[(rows,)](", loop)), store)
     assert isinstance(build, Built), build
     assert [launch.call for launch in build.workloads[0].launches] == list(range(1000))
+
+
+BUILDS = """
+import sys
+from pathlib import Path
+
+from kopt.device.build.build import warm_up
+from kopt.device.build.trace import trace
+from tests.device.small import H100, SCALE
+
+warm_up(H100.arch)
+print(len(trace(SCALE.seed, SCALE, H100, Path.cwd(), lambda phase: None)), "torch._dynamo" in sys.modules)
+"""
+
+COMPILES_LATER = """
+import sys
+
+import torch
+from kopt.device.build.build import warm_up
+
+warm_up(90)
+settings = torch._dynamo.config
+import torch._dynamo
+assert torch._dynamo.config is settings is sys.modules["torch._dynamo.config"]
+print(torch.compile(lambda x: x + 1, backend="eager")(torch.ones(1)).item())
+"""
+
+
+@pytest.mark.parametrize(("program", "printed"), [(BUILDS, "2 False\n"), (COMPILES_LATER, "2.0\n")])
+def test_building_leaves_the_compiler_of_torch_to_those_who_need_it(program, printed, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path, env=environment)
+    assert (done.stdout, done.stderr, done.returncode) == (printed, "", 0)

@@ -4,6 +4,9 @@ import json
 import os
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 
@@ -88,3 +91,30 @@ def test_what_torch_prints_while_it_compiles_does_not_reach_the_terminal(tmp_pat
     assert (done.stdout, done.stderr) == ("after\n", "")
     printed = ["AUTOTUNE mm(512x3072, 3072x24576)", "No valid triton configs", "from C"]
     assert sorted((tmp_path / "c.txt").read_text().splitlines()) == sorted(printed)
+
+
+def test_a_compilation_tells_when_it_waits_for_triton_alone(tmp_path):
+    from torch._inductor.async_compile import AsyncCompile  # here, since it takes a second
+    from torch._inductor.select_algorithm import AlgorithmSelectorCache
+
+    idle: list[bool] = []
+
+    @contextmanager
+    def waits() -> Iterator[None]:
+        idle.append(True)
+        yield
+        idle.append(False)
+
+    before = AsyncCompile.wait
+    with compiling(Subject("compile", "compile", 0, str(tmp_path)), waits):
+        AsyncCompile().wait({})
+        assert idle == [True, False]
+        precompile = AlgorithmSelectorCache().make_precompile_fn([], "mm", "")
+        assert idle == [True, False]
+        precompile()
+        assert idle == [True, False] * 2
+        other = threading.Thread(target=AsyncCompile().wait, args=({},))
+        other.start()
+        other.join()
+        assert idle == [True, False] * 2
+    assert AsyncCompile.wait is before

@@ -3,6 +3,7 @@ import pickle
 import signal
 import subprocess
 import sys
+import time
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from kopt.device.hardware.gpus import Gpu
-from kopt.device.hardware.lease import GpuBusy, Holder, lease
+from kopt.device.hardware.lease import GpuBusy, Holder, have_again, lease, lend
 from kopt.errors import DeviceError
 from kopt.jobs import on_gpu
 from kopt.store import Store
@@ -58,6 +59,27 @@ with lease(gpus, wait_s=20, folder=folder):
 """
 )
 
+LEND = (
+    PREAMBLE
+    + """
+from kopt.device.hardware.lease import have_again, lend
+with lease(gpus, wait_s=20, folder=folder):
+    child = os.fork()
+    if not child:
+        with lend():
+            print("lent", flush=True)
+            sys.stdin.readline()
+            if DIES: os._exit(1)
+        print("again", flush=True)
+        sys.stdin.readline()
+        os._exit(0)
+    os.waitpid(child, 0)
+    have_again()
+    print("over", flush=True)
+    sys.stdin.readline()
+"""
+)
+
 CONTEND = (
     PREAMBLE
     + """
@@ -84,7 +106,7 @@ with lease(gpus, wait_s=60, workers_per_gpu=4, folder=folder) as held:
 
 def start(program: str, folder: Path, gpus: int = 1, seed: int = 0) -> subprocess.Popen[str]:
     command = [sys.executable, "-c", program, str(folder), str(gpus), str(seed)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def started(program: str, folder: Path) -> tuple[subprocess.Popen[str], str]:
@@ -97,7 +119,28 @@ def killed(process: subprocess.Popen[str]) -> None:
     process.kill()
     process.wait()
     assert process.stdout is not None
+    assert process.stdin is not None
     process.stdout.close()
+    process.stdin.close()
+
+
+def go_on(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.write("\n")
+    process.stdin.flush()
+
+
+def says(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
+
+
+def is_busy(folder: Path) -> bool:
+    try:
+        with lease(GPUS[:1], wait_s=0.02, folder=folder):
+            return False
+    except GpuBusy:
+        return True
 
 
 def test_a_gpu_that_stays_busy_is_told_by_the_process_that_waited_to_the_one_that_asked():
@@ -145,6 +188,54 @@ def test_wait_is_bounded_and_names_the_holder(tmp_path):
         assert "python" in shared.value.holders[0].command
     finally:
         killed(holder)
+
+
+@pytest.mark.parametrize(("dies", "after"), [("False", "again"), ("True", "over")])
+def test_a_gpu_that_a_fork_lends_is_had_again_after_its_borrower(dies, after, tmp_path):
+    lender, line = started(f"DIES = {dies}\n{LEND}", tmp_path)
+    try:
+        assert line == "lent"
+        with lease(GPUS[:1], wait_s=10, folder=tmp_path) as held:
+            go_on(lender)
+            while not list(held.folder.glob("*.turn")):
+                time.sleep(0.01)
+        assert says(lender) == after
+        assert is_busy(tmp_path)
+    finally:
+        killed(lender)
+
+
+def test_what_a_gpu_was_lent_for_is_not_counted_as_held(tmp_path, caplog):
+    caplog.set_level("INFO")
+    with lease(GPUS[:1], wait_s=1, folder=tmp_path), lend(), lend():
+        assert not is_busy(tmp_path)
+    assert "lent for" in caplog.messages[-1]
+    caplog.clear()
+    with lease(GPUS[:1], wait_s=1, folder=tmp_path):
+        assert is_busy(tmp_path)
+    assert "lent for" not in caplog.messages[-1]
+
+
+def test_a_job_that_has_waited_long_for_its_gpu_lends_it_no_more(tmp_path, monkeypatch):
+    monkeypatch.setattr("kopt.device.hardware.lease.LENT_WAIT_S", -1.0)
+    with lease(GPUS[:1], wait_s=1, folder=tmp_path), lend():
+        assert is_busy(tmp_path)
+
+
+def test_a_lent_gpu_that_does_not_come_back_is_an_error_that_names_who_has_it(tmp_path, monkeypatch):
+    monkeypatch.setattr("kopt.device.hardware.lease.AGAIN_S", 0.05)
+    with (
+        lease(GPUS[:1], wait_s=1, folder=tmp_path),
+        ExitStack() as borrower,
+        pytest.raises(GpuBusy, match=f"GPU-0, which was lent, held by process {os.getpid()} on"),
+        lend(),
+    ):
+        borrower.enter_context(lease(GPUS[:1], wait_s=1, folder=tmp_path))
+
+
+def test_lending_without_a_lease_changes_nothing():
+    with lend():
+        have_again()
 
 
 def test_gpus_fill_evenly_up_to_their_slots(tmp_path):

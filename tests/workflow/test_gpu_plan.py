@@ -7,7 +7,7 @@ import pytest
 RUN = ("problem=softmax", "run=t", "rounds=2", "models=[kopt-rewrite]", "judge=cuda")
 pytestmark = [pytest.mark.workflow, pytest.mark.xdist_group("plan")]
 
-ON_GPU = {"device", "baseline", "evaluate", "evaluate_repair", "rank", "profile", "outcome"}
+ON_GPU = {"device", "evaluate", "evaluate_repair", "rank", "profile", "outcome"}
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +34,13 @@ def test_one_job_profiles_the_few_parents_of_a_round(plan):
 
 
 def test_baselines_are_timed_beside_the_building_of_round_1(project, seed_store):
-    """They wait for the GPU's work in round 0, and building leaves a core for them."""
+    """They wait for the first verdict, no job of the rounds waits for their end, and building leaves them a core."""
     project.knows(seed_store)
     plan = jobs(project.succeeds(*RUN, options=("--dry-run", "--cores", "8")))
     (baseline,) = [text for rule, text in plan if rule == "baseline"]
-    assert "round_0/profile/1.json" in baseline
+    assert "round_0/attempt_0/evaluation_0.parquet" in baseline
+    assert "round_0/profile" not in baseline
+    assert "gpu=" not in baseline
     builds = [text for rule, text in plan if rule in ("compile", "compile_repair")]
     assert builds
     assert all("threads: 7\n" in text for text in builds)

@@ -54,20 +54,25 @@ if BACKEND.measures:
         shell:
             run("device")
 
-    # The reference, eager and compiled, is timed by the method that times candidates, after the GPU's work in round 0:
-    # so the first verdict need not wait, and round 1 is proposed and compiled meanwhile.
+    # The reference, eager and compiled, is timed by the method that times candidates, after the first verdict.  The job
+    # imports and compiles for long and leaves its GPU to the rounds meanwhile: locally it counts as none of `gpu=N`, so
+    # that they need not wait for its end.
     rule baseline:
         input:
             problem=PROBLEM,
             facts=FACTS,
             device=DEVICE,
-            after=ancient([f"{RUN}/round_0/profile/{p}.json" for p in PARENTS]),
+            after=ancient(all_evaluations(0)),
         output:
             baseline=BASELINE,
         log:
             f"{RUN}/logs/baseline.log",
         resources:
-            **needs(subject_count(CONFIG.baselines) + 1, submitted.LONG_S, gpu=GPU),
+            **needs(
+                subject_count(CONFIG.baselines) + 1,
+                submitted.LONG_S,
+                gpu=GPU if SUBMITS else 0,
+            ),
         params:
             **step("baseline", BaselineSettings),
         shell:

@@ -9,8 +9,10 @@ import logging
 import os
 import sys
 import tarfile
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext, suppress
+from functools import wraps
 from pathlib import Path
 from typing import Any  # a reference may take and return anything; torch does not type its caches
 
@@ -20,6 +22,8 @@ from kopt.sandbox.environment import NO_CUDA_CALL, cuda_is_initialised, environm
 
 log = logging.getLogger(__name__)
 
+Idle = Callable[[], AbstractContextManager[None]]
+
 COMPILER = ("torch._dynamo", "torch._inductor.compile_fx")
 """Modules without which nothing is compiled."""
 LATER = (
@@ -27,6 +31,13 @@ LATER = (
     "torch._inductor.codegen.wrapper_fxir", "torch.export._trace", "triton.compiler.code_generator",
 )  # fmt: skip
 """Modules that the first compilation of a process imports; some versions of torch lack some of them."""
+WAITS = (
+    ("torch._inductor.async_compile", "AsyncCompile", "wait", False),
+    ("torch._inductor.runtime.triton_heuristics", "CachingAutotuner", "_precompile_config", False),
+    ("torch._inductor.select_algorithm", "AlgorithmSelectorCache", "make_precompile_fn", True),
+)
+"""Methods of Inductor that wait for Triton's compiler: module, class, name, and whether the method returns the function
+that waits; some versions of torch lack some of them."""
 TUNED_ONCE = {"use_static_cuda_launcher": False}
 """Setting of Inductor with which the next process uses the configurations that it finds tuned: kernels that are
 launched without Triton are tuned anew by coordinate descent where the best configuration was among the first ones."""
@@ -55,11 +66,17 @@ def load_compiler() -> None:
 
 
 @contextmanager
-def compiling(subject: Subject) -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
+def compiling(
+    subject: Subject, idle: Idle = nullcontext
+) -> Iterator[Callable[[Callable[..., Any]], Callable[..., Any]]]:
     """Yield the function that compiles another one as a subject's baseline; the first call compiles, in the block.
 
     Nothing that was compiled before in this process is used again, but the caches in the subject's folder are.  What
     torch prints meanwhile, hundreds of lines by max-autotune, goes to a file beside this folder.
+
+    Args:
+        subject: the baseline, or one compilation of it.
+        idle: makes the block in which the process waits for Triton's compiler alone, and does not use the GPU.
     """
     import torch._dynamo.config
     import torch._inductor.config
@@ -80,8 +97,40 @@ def compiling(subject: Subject) -> Iterator[Callable[[Callable[..., Any]], Calla
         def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
             return torch.compile(function, mode=MODES[subject.baseline], dynamic=False)
 
-        with torch._inductor.config.patch(settings), _choices_kept(Path(subject.folder)):
+        with torch._inductor.config.patch(settings), _choices_kept(Path(subject.folder)), _inside(idle):
             yield compiled
+
+
+@contextmanager
+def _inside(idle: Idle) -> Iterator[None]:
+    """Enter a block of `idle` whenever Inductor waits for Triton's compiler, in the main thread.
+
+    Its other threads may compile while the main thread uses the GPU.
+    """
+
+    def within(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def called(*args: Any, **kwargs: Any) -> Any:
+            with idle() if threading.current_thread() is threading.main_thread() else nullcontext():
+                return function(*args, **kwargs)
+
+        return called
+
+    def making(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def made(*args: Any, **kwargs: Any) -> Any:
+            return within(function(*args, **kwargs))
+
+        return made
+
+    with ExitStack() as undo:
+        for module, owner, name, changed in WAITS:
+            holder = getattr(importlib.import_module(module), owner, None)
+            function = getattr(holder, name, None)
+            if function is not None:
+                undo.callback(setattr, holder, name, function)
+                setattr(holder, name, (making if changed else within)(function))
+        yield
 
 
 @contextmanager

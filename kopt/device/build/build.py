@@ -16,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from kopt.device.build.fingerprint import fingerprint, toolchain
 from kopt.device.build.precompiled import ENTRY, is_entry
 from kopt.device.build.trace import Traced, trace
+from kopt.device.reference.elsewhere.uncompiled import keep_compiler_out
 from kopt.device.reference.rejection import Rejected, bounded, neutral
 from kopt.device.screen.rules import screen
 from kopt.device.screen.syntax import check_syntax
@@ -89,10 +90,11 @@ def build_all(
 
 @cache
 def warm_up(arch: int) -> None:
-    """Warm up before forking, in seconds: Triton hashes its own sources, a first fake tensor loads half of torch."""
+    """Warm up before forking: Triton hashes its own sources, a first fake tensor loads much of torch."""
     import triton.experimental.gluon
     import triton.language.extra.libdevice  # noqa: F401
 
+    keep_compiler_out()
     hash_compiler(arch)
     with FakeTensorMode(), torch.no_grad():
         square = torch.empty(2, 2).uniform_()

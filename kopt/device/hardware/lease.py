@@ -11,6 +11,9 @@ A lock belongs to the open file, so it ends when the last process that inherited
 closes inherited files, so it dies with its parent instead (`kopt.sandbox.cage.die_with_parent`).  Every wait is bounded
 and names what it waits for.
 
+A job that does not use its GPU for a while, since it compiles, can lend it (`lend`), in the process that leased it or
+in a fork of that one.
+
 The folder of the locks must lie on this machine and be the same for all processes that share its GPUs; the /tmp of a
 container is not.
 """
@@ -20,11 +23,14 @@ from __future__ import annotations
 import fcntl
 import json
 import logging
+import mmap
 import os
 import socket
+import struct
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +47,10 @@ POLL_S = 0.005
 BEHIND_S = 0.05
 """Time between two looks of a process that others are before, s."""
 COMMAND_CHARS = 160
+LENT_WAIT_S = 60.0
+"""Time that a job has waited, in all, for a GPU that it has lent, after which it lends no more, s."""
+AGAIN_S = 600.0
+"""Longest wait for a GPU that was lent, s."""
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +79,30 @@ class GpuBusy(DeviceError):
         return GpuBusy, (self.what, self.seconds, self.holders)
 
 
+_TIMES = struct.Struct("dd")
+
+
+class Account:
+    """For how long a GPU was lent, and waited for afterwards, in memory that forks share."""
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, _TIMES.size)
+
+    @property
+    def lent_s(self) -> float:
+        """Time for which the GPU was lent, waiting for it included, s."""
+        return float(_TIMES.unpack(self._memory[:])[0])
+
+    @property
+    def waited_s(self) -> float:
+        """Time for which the job waited to have it again, s."""
+        return float(_TIMES.unpack(self._memory[:])[1])
+
+    def add(self, lent_s: float, waited_s: float) -> None:
+        """Count one loan; one process of a job at a time lends its GPU."""
+        self._memory[:] = _TIMES.pack(self.lent_s + lent_s, self.waited_s + waited_s)
+
+
 @dataclass(frozen=True)
 class Lease:
     """A GPU that this process may use until the lease ends."""
@@ -78,6 +112,28 @@ class Lease:
     """Number of the GPU's slot, from 0."""
     folder: Path
     """Folder of this GPU's locks."""
+    descriptor: int
+    """Open file that holds the lock of the slot."""
+    account: Account
+    """For how long the GPU was lent; this process and its forks share it."""
+
+    def wait_again(self) -> None:
+        """Wait, in turn, for the lock of the slot, unless this process or a fork of it holds it.
+
+        Raises:
+            GpuBusy: other processes held it for `AGAIN_S` seconds.
+        """
+        until = time.monotonic() + AGAIN_S
+        with ExitStack() as stack:
+            place = None
+            while not ((place is None or place.has_come()) and _locks(self.descriptor, fcntl.LOCK_EX)):
+                if time.monotonic() > until:
+                    what = f"{self.gpu.name} {self.gpu.uuid}, which was lent"
+                    raise GpuBusy(what, AGAIN_S, holders(self.folder))
+                if place is None:
+                    place = stack.enter_context(turn(self.folder))
+                time.sleep(POLL_S if place.behind is None else BEHIND_S)
+        _sign(self.descriptor)
 
     @contextmanager
     def exclusive(self, wait_s: float) -> Iterator[None]:
@@ -135,6 +191,10 @@ class Lease:
             time.sleep(POLL_S)
 
 
+_held: ContextVar[Lease | None] = ContextVar("held", default=None)
+"""The lease of this process, or of the one that it was forked from."""
+
+
 @contextmanager
 def lease(
     gpus: Sequence[Gpu], *, wait_s: float, workers_per_gpu: int = 1, folder: Path = FOLDER, patience_s: float = 0.0
@@ -160,14 +220,48 @@ def lease(
     if cuda_is_initialised():
         raise DeviceError("CUDA is initialised already: lease a GPU before anything uses CUDA in this process")
     asked_at = time.monotonic()
-    free, descriptor = _free_slot(gpus, workers_per_gpu, wait_s, folder, patience_s)
+    free = _free_slot(gpus, workers_per_gpu, wait_s, folder, patience_s)
     leased_at = time.monotonic()
     log.info("%s leased after %.1f s", free.gpu.uuid, leased_at - asked_at)
+    before = _held.set(free)
     try:
         yield free
     finally:
-        log.info("%s given back after %.1f s", free.gpu.uuid, time.monotonic() - leased_at)
-        os.close(descriptor)
+        _held.reset(before)
+        lent_s = free.account.lent_s
+        lent = f", lent for {lent_s:.1f} s more" if lent_s else ""
+        log.info("%s given back after %.1f s%s", free.gpu.uuid, time.monotonic() - leased_at - lent_s, lent)
+        os.close(free.descriptor)
+
+
+@contextmanager
+def lend() -> Iterator[None]:
+    """Let others have the leased GPU inside the block, in which no process of this job uses it; wait for it at the end.
+
+    Once the job has waited for `LENT_WAIT_S` in all, the GPU stays with it.  Inside another such block, and where
+    nothing is leased, nothing happens.
+    """
+    held = _held.get()
+    if held is None or held.account.waited_s > LENT_WAIT_S:
+        yield
+        return
+    nobodys = _held.set(None)
+    since = time.monotonic()
+    fcntl.flock(held.descriptor, fcntl.LOCK_UN)
+    try:
+        yield
+    finally:
+        _held.reset(nobodys)
+        until = time.monotonic()
+        held.wait_again()
+        held.account.add(time.monotonic() - since, time.monotonic() - until)
+
+
+def have_again() -> None:
+    """Wait for the leased GPU where a fork of this process has lent it and died before it had it again."""
+    held = _held.get()
+    if held is not None:
+        held.wait_again()
 
 
 def holders(folder: Path) -> list[Holder]:
@@ -181,8 +275,8 @@ def holders(folder: Path) -> list[Holder]:
     return list(by_pid.values())
 
 
-def _free_slot(gpus: Sequence[Gpu], slots: int, wait_s: float, folder: Path, patience_s: float) -> tuple[Lease, int]:
-    """Wait for a free slot; return its lease and the file descriptor that holds it.
+def _free_slot(gpus: Sequence[Gpu], slots: int, wait_s: float, folder: Path, patience_s: float) -> Lease:
+    """Wait for a free slot; return its lease.
 
     All first slots are tried before a second one, so that GPUs fill evenly.
 
@@ -200,7 +294,7 @@ def _free_slot(gpus: Sequence[Gpu], slots: int, wait_s: float, folder: Path, pat
                     descriptor = _try_lock(folders[gpu.uuid] / f"slot_{slot}.lock", fcntl.LOCK_EX)
                     if descriptor is not None:
                         _sign(descriptor)
-                        return Lease(gpu, slot, folders[gpu.uuid]), descriptor
+                        return Lease(gpu, slot, folders[gpu.uuid], descriptor, Account())
             if time.monotonic() > until:
                 what = f"one of {slots} slots on {', '.join(gpu.uuid for gpu in gpus)}"
                 raise GpuBusy(what, wait_s, [holder for locks in folders.values() for holder in holders(locks)])
@@ -220,12 +314,19 @@ def _folder(root: Path, gpu: Gpu) -> Path:
 def _try_lock(path: Path, mode: int) -> int | None:
     """Return a file descriptor that holds the lock, or None when another process holds it."""
     descriptor = _open(path)
+    if _locks(descriptor, mode):
+        return descriptor
+    os.close(descriptor)
+    return None
+
+
+def _locks(descriptor: int, mode: int) -> bool:
+    """Lock an open file, unless another process holds its lock; return whether it is locked."""
     try:
         fcntl.flock(descriptor, mode | fcntl.LOCK_NB)
     except BlockingIOError:
-        os.close(descriptor)
-        return None
-    return descriptor
+        return False
+    return True
 
 
 def _open(path: Path) -> int:

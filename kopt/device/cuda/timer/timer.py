@@ -9,7 +9,8 @@ How one call is timed is said in `kopt.device.cuda.timer.clock`.  Input sets rot
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any  # inputs of a problem may have any type, Triton has no types
 
 import torch
@@ -23,6 +24,7 @@ from kopt.device.cuda.storage import give_back_spare
 from kopt.device.cuda.timer.clock import Clock
 from kopt.device.cuda.timer.opened_inputs import OpenedInputs, open_inputs
 from kopt.device.cuda.timer.subject import TimedSubject, called, reference_model, replayed
+from kopt.device.hardware.lease import lend
 from kopt.errors import DeviceError
 from kopt.model.problem import Problem
 
@@ -30,6 +32,8 @@ WARM_UP = 3
 """Untimed calls of a new baseline."""
 NAN_BYTE = 0xFF
 """Byte of which NaN is made, the fill of new memory."""
+FREE_TO_LEND = 0.8
+"""Share of the GPU's memory that must be free to lend the GPU."""
 KEPT_BYTES = 8 << 30
 """Size of the outputs of timed calls that may be kept for verification."""
 
@@ -77,9 +81,11 @@ class Timer:
     def compile(self, subject: Subject) -> bytes:
         """Compile the reference on every main workload, in this fresh process; return the packed compilation.
 
-        Nothing is timed in this process: the process that times finds the compilation in the subject's folder.
+        Nothing is timed in this process: the process that times finds the compilation in the subject's folder.  The GPU
+        is lent while Triton compiles, unless much of its memory is taken already, so that others would lack it.
         """
-        with compiling(subject) as compiled:
+        free, total = torch.cuda.mem_get_info()
+        with compiling(subject, _lent if free > FREE_TO_LEND * total else nullcontext) as compiled:
             self._add(subject, compiled)
         return packed_caches(subject.folder)
 
@@ -244,3 +250,11 @@ class Timer:
         held = sum(tensor.nbytes for _, kept in self._kept.values() for tensor in kept)
         if held + sum(tensor.nbytes for tensor in tensors) <= KEPT_BYTES:
             self._kept[name, workload] = (place, self._sets[workload][place].own(tensors))
+
+
+@contextmanager
+def _lent() -> Iterator[None]:
+    """Lend the GPU inside the block, once it has done what it was asked to do."""
+    torch.cuda.synchronize()
+    with lend():
+        yield

@@ -12,6 +12,7 @@ from kopt.device.baselines.compilations import Subject
 from kopt.device.cuda.results.verdicts import Recorded
 from kopt.device.cuda.sharing.sheets import Sheet
 from kopt.device.draws.distributions import TIMED, Draw
+from kopt.device.hardware.lease import AGAIN_S, LENT_WAIT_S, have_again
 from kopt.model.problem import Problem
 from kopt.sandbox.service import CHECK_S, PREPARE_S, CallFailed, ServiceProcess
 
@@ -72,10 +73,12 @@ class LoadedTimer:
 
         Raises:
             CallFailed: the compilation failed.
+            GpuBusy: the GPU was lent meanwhile, and was not to be had again.
         """
         try:
-            packed = self.timer.call("compile", subject, seconds=seconds)
+            packed = self.timer.call("compile", subject, seconds=seconds + LENT_WAIT_S + AGAIN_S)
         finally:
+            have_again()
             self._start()
         assert isinstance(packed, bytes)
         return packed
