@@ -30,6 +30,7 @@ from itertools import pairwise
 from pathlib import Path
 
 from kopt.artifact import read_table
+from kopt.device.hardware.gpus import visible_gpus
 from kopt.model.trial import EvaluationRow, SelectionRow
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -117,7 +118,7 @@ def search(folder: Path, settings: Iterable[str], cores: str, limit_s: float) ->
     path = os.pathsep.join(filter(None, [str(ROOT), str(ROOT / "benchmarks" / "job_times"), *before]))
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder, "--cores", cores,
-        "--config", *SEARCH, f"store={folder}/store", *settings,
+        "--resources", f"gpu={max(1, len(visible_gpus(os.environ)))}", "--config", *SEARCH, f"store={folder}/store", *settings,
     ]  # fmt: skip
     begun, since = time.perf_counter(), time.time()
     process = subprocess.Popen(
