@@ -8,8 +8,10 @@ from tests.device.cuda.scripted_processes import DRAWS, NOTHING, WRONG, Scripted
 
 def test_only_sets_of_the_timed_distribution_are_timed_on():
     processes = ScriptedProcesses()
-    TimedBatch(processes, DRAWS, sheets())
-    assert ("open", sheets(), {"main": 2}) in processes.timer.asked
+    batch = TimedBatch(processes, DRAWS, sheets())
+    assert processes.timer.asked == []  # no timer is started for nothing
+    assert batch.timer is processes.timer
+    assert processes.timer.asked == [("open", sheets(), {"main": 2})]
 
 
 def test_a_timed_call_that_changes_an_input_is_seen_before_an_answer_is_made_of_it():

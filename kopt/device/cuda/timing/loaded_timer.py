@@ -54,10 +54,12 @@ class LoadedTimer:
     _loaded: dict[str, Recorded] = field(default_factory=dict)
     baselines: dict[str, Subject] = field(default_factory=dict)
     """The baselines that are loaded, by name."""
-    timer: ServiceProcess = field(init=False)
+    _timer: ServiceProcess | None = None
 
-    def __post_init__(self) -> None:
-        self._start()
+    @property
+    def timer(self) -> ServiceProcess:
+        """The timer; a fresh one is started where there is none."""
+        return self._timer or self._start()
 
     def load(self, name: str, recorded: Recorded) -> None:
         """Load a candidate's programs."""
@@ -65,7 +67,7 @@ class LoadedTimer:
         self._loaded[name] = recorded
 
     def compile(self, subject: Subject, seconds: float) -> bytes:
-        """Compile a baseline in a fresh timer, and return the packed compilation; another fresh timer follows.
+        """Compile a baseline in a fresh timer, which ends with it, and return the packed compilation.
 
         Args:
             subject: the baseline's compilation.
@@ -79,7 +81,8 @@ class LoadedTimer:
             packed = self.timer.call("compile", subject, seconds=seconds + LENT_WAIT_S + AGAIN_S)
         finally:
             have_again()
-            self._start()
+            self.processes.end_timing()
+            self._timer = None
         assert isinstance(packed, bytes)
         return packed
 
@@ -147,10 +150,11 @@ class LoadedTimer:
         """Return the position among all draws of a workload's input set."""
         return [at for at, draw in enumerate(self.draws) if draw.workload.name == workload][place]
 
-    def _start(self) -> None:
-        self.timer = self.processes.start_timer()
+    def _start(self) -> ServiceProcess:
+        self._timer = timer = self.processes.start_timer()
         timed = Counter(draw.workload.name for draw in self.draws if draw.distribution == TIMED)
-        self.timer.call("open", list(self.sheets), dict(timed), seconds=PREPARE_S)
+        timer.call("open", list(self.sheets), dict(timed), seconds=PREPARE_S)
+        return timer
 
 
 def is_short_of_memory(error: Exception) -> bool:
