@@ -20,6 +20,7 @@ from kopt.device.reference.forward import call
 from kopt.device.reference.given import input_names
 from kopt.errors import SeedError
 from kopt.model.problem import Problem, workload_title
+from kopt.seed.complex_pairs import AsPairs, has_complex_numbers
 from kopt.seed.derived_floats import derived_floats
 from kopt.seed.inductor import Inductor
 from kopt.seed.operators import Whole, table, written_attention
@@ -163,7 +164,11 @@ def _traced(run: Any, arguments: Sequence[Any], mode: FakeTensorMode, inductor: 
             interpreter.extra_traceback = False  # would write the whole node into an error
             run = interpreter.run
         functional = functionalize(run, remove="mutations")
-        return make_fx(functional, table(inductor.decompositions()), tracing_mode="symbolic")(*arguments)
+        known = table(inductor.decompositions())
+        graph = make_fx(functional, known, tracing_mode="symbolic")(*arguments)
+        if has_complex_numbers(graph):
+            graph = make_fx(AsPairs(graph).run, known, tracing_mode="symbolic")(*arguments)
+        return graph
 
 
 def _on_cpu(value: Any) -> Any:
