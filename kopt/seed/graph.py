@@ -5,10 +5,12 @@ A size that the workloads change becomes a symbol; every other size is a number.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import sympy  # type: ignore[import-untyped]  # it has no types
@@ -16,6 +18,7 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import TreeSpec, tree_flatten
 
+import kopt
 from kopt.device.build.stub_gpu import CUDA
 from kopt.device.reference.forward import call
 from kopt.device.reference.given import input_names
@@ -30,6 +33,8 @@ from kopt.seed.sizes import Leaf, Setting, Values, alike, changes, changing, set
 
 DIFFERENTIATES = ("requires_grad", "autograd")
 """Words of references that differentiate."""
+_NOT_OF_REFERENCE = tuple(str(Path(module.__file__ or "").parent) for module in (torch, kopt, sympy))
+"""Folders of code that is no reference's."""
 MOST_PARTS = 64
 """Most parts of a size, one of which a number may be."""
 
@@ -67,6 +72,8 @@ class ReferenceGraph:
     """Leaves of the output; `Ellipsis` for a tensor."""
     mode: FakeTensorMode
     env: Any
+    check_free: Callable[[], None]
+    """Raises SeedError where sizes became numbers, also while the graph was lowered."""
     size_names: dict[Values, str] = field(default_factory=dict)
 
 
@@ -145,11 +152,13 @@ def _trace(problem: Problem, inductor: Inductor, decides: int) -> ReferenceGraph
     graph.recompile()
     numbers.check(graph)
     floats.check(graph)
-    symbols.check_free([workload_title(workload.name, kind) for workload, kind in problem.workloads])
+    titles = [workload_title(workload.name, kind) for workload, kind in problem.workloads]
+    symbols.check_free(titles)
+    check_again = partial(symbols.check_free, titles, traced=False)
     symbols.decide_by_first()
     return ReferenceGraph(
         graph, arguments, argument_names, input_names(setting.model, len(setting.inputs)), fixed, spec[0], spec[1],
-        mode, env, constants,
+        mode, env, check_again, constants,
     )  # fmt: skip
 
 
@@ -225,11 +234,12 @@ class _Symbols:
                 return made * (values[0] // own[0])
         return None
 
-    def check_free(self, workloads: Sequence[str]) -> None:
-        """Check that no symbol became a number, or another size, while the reference was traced.
+    def check_free(self, workloads: Sequence[str], traced: bool = True) -> None:
+        """Check that no symbol became a number, or another size.
 
         Args:
             workloads: titles of the workloads, in the order of the values.
+            traced: whether to check decisions, too; those of TorchInductor choose tiles.
 
         Raises:
             SeedError: the graph holds for some workloads only; the message names the size.
@@ -243,16 +253,21 @@ class _Symbols:
             for place, value in enumerate(values):
                 if now.subs({other: self._values[other][place] for other in read}) != value:
                     lost[self._names[values]] = values
-        for symbols in self._of_numbers():
+        for symbols in self._of_decisions() if traced else ():
             lost |= {self._names[self._values[symbol]]: self._values[symbol] for symbol in symbols}
         if lost:
             raise _FixedSizes(_fixed_sizes(lost, workloads), list(lost.values()))
 
-    def _of_numbers(self) -> Iterator[set[Any]]:
-        """Yield the symbols of each expression that became a number, as by float(), which other workloads change."""
+    def _of_decisions(self) -> Iterator[set[Any]]:
+        """Yield the symbols of each decision that other workloads take otherwise.
+
+        These are the reference's own, as `if size % 2`, and expressions that became a number, as by float().  Other
+        decisions of torch are about the order of memory, mostly.
+        """
         for guard in self._env.guards:
             read = guard.expr.free_symbols
-            if guard.expr.func is sympy.Eq and guard.expr.rhs.is_number and read <= self._values.keys():
+            is_number = guard.expr.func is sympy.Eq and guard.expr.rhs.is_number
+            if (is_number or _is_of_reference(guard)) and read <= self._values.keys():
                 columns = zip(*(self._values[symbol] for symbol in read), strict=True)
                 if not all(guard.expr.subs(dict(zip(read, column, strict=True))) for column in columns):
                     yield read
@@ -263,15 +278,21 @@ class _Symbols:
             self._env.backed_var_to_val[symbol] = sympy.Integer(values[0])
 
 
+def _is_of_reference(guard: Any) -> bool:
+    """Return whether a decision was taken in the code of the reference, not in torch's or kopt's."""
+    place = getattr(guard.sloc.framework_loc, "filename", "")
+    return bool(place) and not place.startswith(_NOT_OF_REFERENCE)
+
+
 def _fixed_sizes(sizes: dict[str, Values], workloads: Sequence[str]) -> str:
     each = ", ".join(f"{name} = {values[0]}" for name, values in sizes.items())
     changing = [
         title for at, title in enumerate(workloads) if any(values[at] != values[0] for values in sizes.values())
     ]
     return (
-        f"the reference holds for {each} alone (a loop of so many passes, or a size that becomes a plain number, as by "
-        f"float()), which {', '.join(changing)} change{'' if changing[1:] else 's'}: give it that value there too, in "
-        "problem.yaml (docs/seeds.md), or write the kernel by hand"
+        f"the reference holds for {each} alone (a loop of so many passes, a branch that depends on it, or a size that "
+        f"becomes a plain number), which {', '.join(changing)} change{'' if changing[1:] else 's'}: give it that value "
+        "there too, in problem.yaml (docs/seeds.md), or write the kernel by hand"
     )
 
 

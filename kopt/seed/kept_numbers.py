@@ -1,7 +1,8 @@
 """Find the numbers that a model and the constants of its reference keep, and put others in their place.
 
 Numbers stand in attributes and constants, in lists, tuples and dictionaries of them, in objects of the reference's own
-classes (`self.config.n_embd`), and in what functions enclose (`lambda x: x[..., :d]`).  `Any`: references keep
+classes (`self.config.n_embd`) and in these classes, in what functions enclose (`lambda x: x[..., :d]`) and have for
+defaults.  `Any`: references keep
 whatever they choose.
 """
 
@@ -16,7 +17,11 @@ from typing import Any
 
 import torch
 
-DEPTH = 4
+_CELL = "cell_contents"
+_CALLED = ("__call__", "__init__")
+"""Methods of a class whose names are Python's, that may have defaults."""
+
+DEPTH = 5
 """Most steps from an attribute or a constant to a number."""
 
 
@@ -76,7 +81,12 @@ def _parts(place: Place, value: Any, module: str) -> Iterator[Place]:
     elif isinstance(value, types.FunctionType):
         for cell, name in zip(value.__closure__ or (), value.__code__.co_freevars, strict=False):
             if _is_filled(cell):
-                yield part(f": {name}", partial(_contents, cell), partial(_fill, cell))
+                yield part(f": {name}", partial(getattr, cell, _CELL), partial(setattr, cell, _CELL))
+        for name in ("__defaults__", "__kwdefaults__"):
+            yield part(f".{name}", partial(getattr, value, name), partial(setattr, value, name))
+    elif isinstance(value, type) and value.__module__ == module:
+        for name in [name for name in vars(value) if not name.startswith("__") or name in _CALLED]:
+            yield part(f".{name}", partial(getattr, value, name), partial(setattr, value, name))
     elif _is_own(value, module):
         yield from items(vars(value), list(vars(value)), ".{}")
 
@@ -103,14 +113,6 @@ def _put_item(place: Place, at: int, item: Any) -> None:
 
 def _is_filled(cell: types.CellType) -> bool:
     try:
-        return cell.cell_contents is not None
+        return getattr(cell, _CELL) is not None
     except ValueError:
         return False
-
-
-def _contents(cell: types.CellType) -> Any:
-    return cell.cell_contents
-
-
-def _fill(cell: types.CellType, value: Any) -> None:
-    cell.cell_contents = value

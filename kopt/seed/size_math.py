@@ -129,4 +129,6 @@ _BUILTINS: dict[str, Any] = {
     "int": _Int,
     "min": _chosen(builtins.min, torch.sym_min),
     "max": _chosen(builtins.max, torch.sym_max),
+    "divmod": _either(builtins.divmod, lambda one, other: (one // other, one % other)),
+    "len": lambda of: of.shape[0] if isinstance(of, torch.Tensor) and of.dim() else len(of),
 }

@@ -219,6 +219,19 @@ def get_inputs():
 def get_init_inputs():
     return [M]
 """
+REFERENCES["of_classes_and_defaults"] = """
+class Model(nn.Module):
+    half = M // 2
+    def forward(self, x):
+        parts, rest = divmod(len(x), 5)
+        return self.scaled(x), x[:, self.half :] * parts + rest, x.unfold(1, self.half // 2, M // 9).sum(-1)
+    def scaled(self, x, scale=M ** -0.5, *, first=M // 2):
+        return torch.softmax(x * scale, -1)[:, :first]
+def get_inputs():
+    return [torch.randn(N, M)]
+def get_init_inputs():
+    return []
+"""
 REFERENCES["module_of_attention"] = """
 class Model(nn.Module):
     def __init__(self):
@@ -294,6 +307,8 @@ def _all_is_used(source: str, launched: set[str]) -> None:
         ),
         ("torch.stack([row.exp() for row in x])", "the reference holds for n = 96 alone"),
         ("x * (x.shape[1] // 2).__index__()", "the reference holds for m = 80 alone"),
+        ("x.exp() if x.shape[1] % 2 else x.sin()", "the reference holds for m = 80 alone"),
+        ("nn.functional.adaptive_avg_pool1d(x, 7)", "the reference holds for m = 80 alone"),
     ],
 )
 def test_what_cannot_be_made_is_refused_in_one_line(body: str, reason: str) -> None:
