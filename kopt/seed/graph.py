@@ -18,7 +18,6 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import TreeSpec, tree_flatten
 
-import kopt
 from kopt.device.build.stub_gpu import CUDA
 from kopt.device.reference.forward import call
 from kopt.device.reference.given import input_names
@@ -33,7 +32,7 @@ from kopt.seed.sizes import Leaf, Setting, Values, alike, changes, changing, set
 
 DIFFERENTIATES = ("requires_grad", "autograd")
 """Words of references that differentiate."""
-_NOT_OF_REFERENCE = tuple(str(Path(module.__file__ or "").parent) for module in (torch, kopt, sympy))
+_NOT_OF_REFERENCE = (*map(str, (*torch.__path__, *sympy.__path__)), str(Path(__file__).parents[1]))
 """Folders of code that is no reference's."""
 MOST_PARTS = 64
 """Most parts of a size, one of which a number may be."""
