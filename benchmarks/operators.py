@@ -93,6 +93,10 @@ OPERATORS = (
     Operator("gemm", "gemm.py", form="torch-library"),
     Operator("layernorm_backward", "layernorm.py", words=("--backward",)),
     Operator("top_k", "top_k.py:route", ("torch.randn(8192, 128, dtype=torch.bfloat16)",)),
+    Operator(
+        "written_attention", "written_attention.py:attend", ("torch.randn(4, 16, 1024, 64)",) * 3, form="torch-library"
+    ),
+    Operator("nano_attention", "nano_attention.py"),
 )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
 """Make a seed kernel from a problem's reference: one stand-alone module of Triton kernels with `kernel_function`.
 
 1. `make` runs the steps 2 to 6 in a caged child, since a reference is foreign code.
-2. `sizes` finds which sizes of inputs, parameters and attributes the workloads change; these become symbols.
+2. `sizes` finds which sizes of inputs and parameters the workloads change; these become symbols.  `kept_numbers` finds
+   the settings that the reference keeps elsewhere, `derived_floats` how they follow from sizes.
 3. `graph` traces the reference into a graph of operations.  `operators` keeps those whole that TorchInductor has no
    good Triton for: pooling, convolutions, attention (`written_attention` where a reference writes it out), sorting.
 4. `lowering` has TorchInductor write its module for the graph, for a described device, with the private names of torch

@@ -16,7 +16,8 @@ import torch
 from torch.utils._pytree import tree_leaves
 
 from kopt.errors import SeedError
-from kopt.seed.sizes import Leaf, Setting, Values, changes
+from kopt.seed.kept_numbers import Place
+from kopt.seed.sizes import Setting, Values, changes, changing
 
 SAME = 1e-12
 """Largest relative difference of equal numbers."""
@@ -45,15 +46,15 @@ FORMS = (
 class DerivedFloats:
     """Numbers of a model that the workloads change."""
 
-    made: list[tuple[Leaf, Callable[[], Any]]] = field(default_factory=list)
+    made: list[tuple[Place, Callable[[], Any]]] = field(default_factory=list)
     """Numbers that follow from sizes, each with the function that computes the number from symbols of sizes."""
     left: dict[str, float] = field(default_factory=dict)
     """Values, in the first workload, of the numbers that follow from no size, by name."""
 
     def put(self) -> None:
         """Put functions of the symbols of sizes in place of numbers, while torch traces what the symbols go into."""
-        for leaf, value in self.made:
-            leaf.store(value())
+        for number, value in self.made:
+            number.store(value())
 
     def check(self, graph: Any) -> None:
         """Check that a graph holds no number that the workloads change.
@@ -82,18 +83,14 @@ def derived_floats(settings: Sequence[Setting], sizes: Mapping[Values, Any]) -> 
         settings: the reference by workload.
         sizes: symbols of sizes, by values.
     """
-    by_name = [{leaf.name: leaf.value for leaf in setting.floats()} for setting in settings]
     known = [(values, size) for values, size in sizes.items() if changes(values) and len(values) == len(settings)]
     derived = DerivedFloats()
-    for leaf in settings[0].floats():
-        values = [own[leaf.name] for own in by_name if leaf.name in own]
-        if len(values) < len(settings) or all(value == values[0] for value in values):
-            continue
+    for number, values in changing(settings, float):
         found = next(_functions(values, known[:MOST_SIZES]), None)
         if found is None:
-            derived.left[leaf.name] = leaf.value
+            derived.left[number.name] = values[0]
         else:
-            derived.made.append((leaf, found))
+            derived.made.append((number, found))
     return derived
 
 

@@ -5,9 +5,12 @@ A size that the workloads change becomes a symbol; every other size is a number.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from fractions import Fraction
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import sympy  # type: ignore[import-untyped]  # it has no types
@@ -23,12 +26,17 @@ from kopt.model.problem import Problem, workload_title
 from kopt.seed.complex_pairs import AsPairs, has_complex_numbers
 from kopt.seed.derived_floats import derived_floats
 from kopt.seed.inductor import Inductor
+from kopt.seed.kept_numbers import Place
 from kopt.seed.operators import Whole, table, written_attention
 from kopt.seed.size_math import symbols_in_math
-from kopt.seed.sizes import Leaf, Setting, Values, alike, changes, set_up, values_of
+from kopt.seed.sizes import Leaf, Setting, Values, alike, changes, changing, set_up, values_of
 
 DIFFERENTIATES = ("requires_grad", "autograd")
 """Words of references that differentiate."""
+_NOT_OF_REFERENCE = (*map(str, (*torch.__path__, *sympy.__path__)), str(Path(__file__).parents[1]))
+"""Folders of code that is no reference's."""
+MOST_PARTS = 64
+"""Most parts of a size, one of which a number may be."""
 
 
 @dataclass(frozen=True)
@@ -64,6 +72,8 @@ class ReferenceGraph:
     """Leaves of the output; `Ellipsis` for a tensor."""
     mode: FakeTensorMode
     env: Any
+    check_free: Callable[[], None]
+    """Raises SeedError where sizes became numbers, also while the graph was lowered."""
     size_names: dict[Values, str] = field(default_factory=dict)
 
 
@@ -114,8 +124,10 @@ def _trace(problem: Problem, inductor: Inductor, decides: int) -> ReferenceGraph
         )
         for name, leaf, values in zip(names, leaves, sizes, strict=True)
     ]  # fmt: skip
-    known = _put_numbers(settings, sizes, fakes, symbols, arguments, argument_names)
-    floats = derived_floats(settings, known)
+    known = {values: fake.shape[d] for fake, own in zip(fakes, sizes, strict=True) for d, values in enumerate(own)}
+    numbers = _Numbers(known, symbols, arguments, argument_names)
+    numbers.put(settings)
+    floats = derived_floats(settings, numbers.known)
     fixed = _fixed(setting, names=input_names(setting.model, len(setting.inputs)))
     spec: list[Any] = []
     differentiates = any(word in problem.reference for word in DIFFERENTIATES)
@@ -126,7 +138,7 @@ def _trace(problem: Problem, inductor: Inductor, decides: int) -> ReferenceGraph
         for leaf, value in zip(leaves, values, strict=False):
             leaf.store(value)
         floats.put()
-        with Whole(differentiates, *written), symbols_in_math():
+        with Whole(differentiates, *written), symbols_in_math(setting.reference, problem.reference):
             out, structure = tree_flatten(call(setting.model, setting.inputs))
         returned[:] = [any(one.knows(leaf) for one in written for leaf in out)]
         spec[:] = [structure, [... if isinstance(leaf, torch.Tensor) else leaf for leaf in out]]
@@ -138,12 +150,15 @@ def _trace(problem: Problem, inductor: Inductor, decides: int) -> ReferenceGraph
         graph = _traced(run, arguments, mode, inductor, differentiates)
     graph.graph.eliminate_dead_code()
     graph.recompile()
+    numbers.check(graph)
     floats.check(graph)
-    symbols.check_free([workload_title(workload.name, kind) for workload, kind in problem.workloads])
+    titles = [workload_title(workload.name, kind) for workload, kind in problem.workloads]
+    symbols.check_free(titles)
+    check_again = partial(symbols.check_free, titles, traced=False)
     symbols.decide_by_first()
     return ReferenceGraph(
         graph, arguments, argument_names, input_names(setting.model, len(setting.inputs)), fixed, spec[0], spec[1],
-        mode, env, constants,
+        mode, env, check_again, constants,
     )  # fmt: skip
 
 
@@ -223,11 +238,12 @@ class _Symbols:
                 return made * (values[0] // own[0])
         return None
 
-    def check_free(self, workloads: Sequence[str]) -> None:
-        """Check that no symbol became a number, or another size, while the reference was traced.
+    def check_free(self, workloads: Sequence[str], traced: bool = True) -> None:
+        """Check that no symbol became a number, or another size.
 
         Args:
             workloads: titles of the workloads, in the order of the values.
+            traced: whether to check decisions, too; those of TorchInductor choose tiles.
 
         Raises:
             SeedError: the graph holds for some workloads only; the message names the size.
@@ -241,13 +257,35 @@ class _Symbols:
             for place, value in enumerate(values):
                 if now.subs({other: self._values[other][place] for other in read}) != value:
                     lost[self._names[values]] = values
+        for symbols in self._of_decisions() if traced else ():
+            lost |= {self._names[self._values[symbol]]: self._values[symbol] for symbol in symbols}
         if lost:
             raise _FixedSizes(_fixed_sizes(lost, workloads), list(lost.values()))
+
+    def _of_decisions(self) -> Iterator[set[Any]]:
+        """Yield the symbols of each decision that other workloads take otherwise.
+
+        These are the reference's own, as `if size % 2`, and expressions that became a number, as by float().  Other
+        decisions of torch are about the order of memory, mostly.
+        """
+        for guard in self._env.guards:
+            read = guard.expr.free_symbols
+            is_number = guard.expr.func is sympy.Eq and guard.expr.rhs.is_number
+            if (is_number or _is_of_reference(guard)) and read <= self._values.keys():
+                columns = zip(*(self._values[symbol] for symbol in read), strict=True)
+                if not all(guard.expr.subs(dict(zip(read, column, strict=True))) for column in columns):
+                    yield read
 
     def decide_by_first(self) -> None:
         """Let the first workload's sizes be those by which TorchInductor chooses tiles."""
         for symbol, values in self._values.items():
             self._env.backed_var_to_val[symbol] = sympy.Integer(values[0])
+
+
+def _is_of_reference(guard: Any) -> bool:
+    """Return whether a decision was taken in the code of the reference, not in torch's or kopt's."""
+    place = getattr(guard.sloc.framework_loc, "filename", "")
+    return bool(place) and not place.startswith(_NOT_OF_REFERENCE)
 
 
 def _fixed_sizes(sizes: dict[str, Values], workloads: Sequence[str]) -> str:
@@ -256,9 +294,9 @@ def _fixed_sizes(sizes: dict[str, Values], workloads: Sequence[str]) -> str:
         title for at, title in enumerate(workloads) if any(values[at] != values[0] for values in sizes.values())
     ]
     return (
-        f"the reference holds for {each} alone (a loop of so many passes, or a size that becomes a plain number, as by "
-        f"float()), which {', '.join(changing)} change{'' if changing[1:] else 's'}: give it that value there too, in "
-        "problem.yaml (docs/seeds.md), or write the kernel by hand"
+        f"the reference holds for {each} alone (a loop of so many passes, a branch that depends on it, or a size that "
+        f"becomes a plain number), which {', '.join(changing)} change{'' if changing[1:] else 's'}: give it that value "
+        "there too, in problem.yaml (docs/seeds.md), or write the kernel by hand"
     )
 
 
@@ -307,55 +345,87 @@ def _parameter_names(setting: Setting, leaves: Sequence[Leaf]) -> list[str]:
     return [_word(name) if not leaf.is_input else name for name, leaf in zip(names, leaves, strict=True)]
 
 
-def _put_numbers(
-    settings: Sequence[Setting], sizes: Sequence[Sequence[Values]], fakes: Sequence[torch.Tensor], symbols: _Symbols,
-    arguments: list[Any], names: list[Argument],
-) -> dict[Values, Any]:  # fmt: skip
-    """Replace whole numbers that the workloads change by the sizes that they are, or by symbols of their own.
+@dataclass
+class _Numbers:
+    """Whole numbers that the reference keeps and the workloads change."""
 
-    Returns:
-        The sizes that are known then, by values.
+    known: dict[Values, Any]
+    """Sizes, by values."""
+    symbols: _Symbols
+    arguments: list[Any]
+    names: list[Argument]
+    hidden: dict[int, str] = field(default_factory=dict)
+    """Numbers that no kernel can be given, by their place among the arguments."""
+
+    def put(self, settings: Sequence[Setting]) -> None:
+        """Replace numbers by the sizes that they are, or by symbols of their own."""
+        changed = changing(settings, int)
+        for number, values in sorted(changed, key=lambda one: not one[0].is_passed):
+            number.store(self._size(number, values))
+
+    def check(self, graph: Any) -> None:
+        """Check that the graph reads no number that no kernel can be given.
+
+        Raises:
+            SeedError: it does; the message names the number.
+        """
+        read = [place for place, node in enumerate(graph.graph.find_nodes(op="placeholder")) if node.users]
+        for place in self.hidden.keys() & set(read):
+            raise SeedError(
+                f"the reference keeps {self.hidden[place]} = {int(self.arguments[place].node.hint)}, which other "
+                "workloads change, and kopt does not see from which sizes it follows: compute it in forward, from the "
+                "shapes of the inputs, or keep it in an attribute of the model, or write the kernel by hand"
+            )
+
+    def _size(self, number: Place, values: Values) -> Any:
+        if values in self.known:
+            return self.known[values]
+        known = {own: size for own, size in self.known.items() if changes(own) and len(own) == len(values)}
+        made = _ratio(values, known)
+        if made is None and not number.is_passed:
+            made = _sum(values, known)
+        if made is not None:
+            return made
+        name = _word(number.name)
+        made = self.symbols.size(values, name)
+        self.known[values] = made
+        if not isinstance(made, int):
+            if not number.is_passed or any(name == argument.parameter for argument in self.names):
+                self.hidden[len(self.arguments)] = number.name
+            self.arguments.append(made)
+            self.names.append(Argument(name, "", is_tensor=False))
+        return made
+
+
+def _ratio(values: Values, known: Mapping[Values, Any]) -> Any | None:
+    """Return the multiple, or the part, of a known size that has these values; the simplest one."""
+    of = [
+        (size, Fraction(values[0], own[0]))
+        for own, size in known.items()
+        if 0 not in own + values and len({Fraction(v, o) for v, o in zip(values, own, strict=True)}) == 1
+    ]
+    if not of:
+        return None
+    size, ratio = min(of, key=lambda one: one[1].numerator * one[1].denominator)
+    return size * ratio.numerator // ratio.denominator if ratio.denominator > 1 else size * ratio.numerator
+
+
+def _sum(values: Values, known: Mapping[Values, Any]) -> Any | None:
+    """Return the sum or the difference of a known size and a number, or of two known sizes, that has these values.
+
+    A part of a known size is taken, too, though it leaves a rest.
     """
-    known = {
-        values: fake.shape[d] for fake, own in zip(fakes, sizes, strict=True) for d, values in enumerate(own)
-    }  # fmt: skip
-    numbers = [setting.numbers() for setting in settings]
-    found = {leaf.name: [leaf.value] for leaf in numbers[0]}
-    for other in numbers[1:]:
-        for leaf in other:
-            if leaf.name in found:
-                found[leaf.name].append(leaf.value)
-    for leaf in numbers[0]:
-        values = found[leaf.name]
-        if len(values) != len(settings) or all(value == values[0] for value in values):
-            continue
-        if isinstance(leaf.value, int):
-            leaf.store(_number(leaf.name, tuple(values), known, symbols, arguments, names))
-        elif len({len(value) for value in values}) == 1:
-            items = [tuple(column) for column in zip(*values, strict=True)]
-            if all(not changes(item) or item in known for item in items):
-                leaf.store(type(leaf.value)(known.get(item, item[0]) if changes(item) else item[0] for item in items))
-    return known
-
-
-def _number(
-    name: str, values: Values, known: dict[Values, Any], symbols: _Symbols, arguments: list[Any],
-    names: list[Argument],
-) -> Any:  # fmt: skip
-    if values in known:
-        return known[values]
     for own, size in known.items():
-        if changes(own) and len(own) == len(values):
-            if all(v and o % v == 0 and o // v == own[0] // values[0] for o, v in zip(own, values, strict=True)):
-                return size // (own[0] // values[0])
-            if all(o and v % o == 0 and v // o == values[0] // own[0] for o, v in zip(own, values, strict=True)):
-                return size * (values[0] // own[0])
-    made = symbols.size(values, _word(name))
-    known[values] = made
-    if not isinstance(made, int):
-        arguments.append(made)
-        names.append(Argument(name, "", is_tensor=False))
-    return made
+        rest = tuple(v - o for v, o in zip(values, own, strict=True))
+        if not changes(rest):
+            return size + rest[0]
+        for sign in (1, -1):
+            if (other := known.get(tuple(sign * r for r in rest))) is not None:
+                return size + sign * other
+        for part in range(2, MOST_PARTS + 1):
+            if values == tuple(o // part for o in own):
+                return size // part
+    return None
 
 
 def _fixed(setting: Setting, names: Sequence[str]) -> dict[str, str]:

@@ -29,6 +29,11 @@ _IGNORED = (
     "_uint8_",
 )
 _PLAIN_CALLS = {"max", "min", "int", "float", "abs", "torch.empty", "torch.empty_strided", "torch.as_strided"}
+_ROUNDED = {
+    "torch.sym_float": "float({})", "math.trunc": "int({})", "math.floor": "int(({}) // 1)",
+    "math.ceil": "-int(-({}) // 1)",
+}  # fmt: skip
+"""How sizes are computed by way of other numbers (`int(0.5 * x.shape[-1])`) without imports."""
 _KIND = re.compile(r"triton_(?:\w{2,3})_fused_?(.*?)_?(\d+)$")
 _COUNT = re.compile(r"(.+?)_([xyz]|r\d_)numel$")
 """A variable of `call` that holds the elements along an axis of a kernel."""
@@ -126,6 +131,8 @@ class _Writer:
         if own:
             self.templates[own.group(1)] = None
             return f"{own.group(1)}({', '.join(texts)})"
+        if function in _ROUNDED:
+            return _ROUNDED[function].format(*texts)
         if function in _PLAIN_CALLS or function.endswith((".zero_", ".fill_")):
             named = [f"{keyword.arg}={self.expression(keyword.value)}" for keyword in keywords]
             return f"{self._renamed(function)}({', '.join([*texts, *named])})"

@@ -176,7 +176,10 @@ class _Helpers(ast.NodeTransformer):
 
 
 class _ConvertedSizes(ast.NodeTransformer):
-    """Make blocks of sizes that are converted: Triton takes a size of 1 for a constant, which has no `to`."""
+    """Make blocks of sizes that are converted: Triton takes a size of 1 for a constant, which has no `to`.
+
+    A quotient of sizes, as `1 / x.shape[0]`, is no whole number.
+    """
 
     def __init__(self, sizes: set[str]) -> None:
         self._sizes = sizes
@@ -185,16 +188,27 @@ class _ConvertedSizes(ast.NodeTransformer):
         self.generic_visit(node)
         match node:
             case ast.Call(func=ast.Attribute(value=value, attr="to")) if self._is_size(value):
-                block = ast.parse("tl.full([1], 0, tl.int64)", mode="eval").body
-                assert isinstance(block, ast.Call)
-                block.args[1] = value
-                node.func.value = block  # type: ignore[attr-defined]  # the pattern says that it is an attribute
+                divides = any(isinstance(part, ast.Div) for part in ast.walk(value))
+                block = (
+                    f"tl.full([1], {ast.unparse(_Quotients().visit(value))}, tl.{'float64' if divides else 'int64'})"
+                )
+                node.func.value = ast.parse(block, mode="eval").body  # type: ignore[attr-defined]  # by the pattern
         return node
 
     def _is_size(self, value: ast.expr) -> bool:
         names = {part.id for part in ast.walk(value) if isinstance(part, ast.Name)}
         plain = (ast.Name, ast.BinOp, ast.Constant, ast.operator, ast.UnaryOp, ast.unaryop, ast.Load)
         return bool(names) and names <= self._sizes and all(isinstance(part, plain) for part in ast.walk(value))
+
+
+class _Quotients(ast.NodeTransformer):
+    """Divide sizes in float64, as Python does."""
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        if isinstance(node.op, ast.Div):
+            node.right = ast.parse(f"tl.full([], {ast.unparse(node.right)}, tl.float64)", mode="eval").body
+        return node
 
 
 class _Renamed(ast.NodeTransformer):

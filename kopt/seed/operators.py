@@ -103,6 +103,10 @@ class Whole(TorchFunctionMode):
             return _group_norm(*args, **kwargs)
         if func is torch.nn.functional.one_hot and isinstance(_classes(*args, **kwargs), torch.SymInt):
             return _one_hot(*args, **kwargs)
+        if func is torch.linspace and isinstance(kwargs.get("steps", args[-1] if args else None), torch.SymInt):
+            return _linspace(*args, **kwargs)
+        if func is torch.Tensor.unfold and any(isinstance(value, torch.SymInt) for value in args[2:]):
+            return _unfold(*args)
         if func in _POOLED and args[0].dim() in (2, 3):
             return _max_pool_of_rows(*args, **kwargs)
         if func in _MAKERS and args and _is_plain(args[0]) and not self._differentiates:
@@ -154,6 +158,26 @@ def _classes(tensor: torch.Tensor, num_classes: Any = -1) -> Any:
 def _one_hot(tensor: torch.Tensor, num_classes: Any = -1) -> torch.Tensor:
     """Mark classes whose number the workloads change: torch's own operator takes it for a constant."""
     return (tensor.unsqueeze(-1) == torch.arange(num_classes, device=tensor.device)).to(torch.int64)
+
+
+def _linspace(
+    start: Any, end: Any, steps: Any, *, dtype: torch.dtype | None = None, device: Any = None, **_: Any
+) -> torch.Tensor:
+    """Make numbers at equal distances, whose count the workloads change: torch's own operator takes it for a constant.
+
+    The second half is counted from the end, as torch does it.
+    """
+    dtype = dtype or torch.get_default_dtype()
+    place, step = torch.arange(steps, device=device).to(dtype), (end - start) / (steps - 1)
+    return torch.where(place < steps // 2, start + step * place, end - step * (steps - 1 - place))
+
+
+def _unfold(tensor: torch.Tensor, dimension: int, size: Any, step: Any) -> torch.Tensor:
+    """Take windows whose size or step the workloads change: torch's own operator takes these for constants."""
+    along = tensor.movedim(dimension, -1)
+    first = torch.arange((along.shape[-1] - size) // step + 1, device=tensor.device) * step
+    windows = along[..., first[:, None] + torch.arange(size, device=tensor.device)]
+    return windows.movedim(-2, dimension % tensor.dim())
 
 
 def _is_plain(data: object) -> bool:

@@ -16,14 +16,18 @@ from torch.utils._pytree import keystr, tree_flatten_with_path
 
 from kopt.device.reference.setup import load_reference, make_inputs, make_model
 from kopt.model.problem import Problem, Workload
+from kopt.seed.kept_numbers import Place, kept_in, numbers_in
 
 Values = tuple[int, ...]
 """Values of one size, workload by workload."""
 
+_OF_EVERY_MODULE = frozenset(vars(torch.nn.Module()))
+"""Attributes that torch gives each module."""
+
 
 @dataclass(frozen=True)
 class Leaf:
-    """A tensor or number that the reference reads."""
+    """A tensor among inputs and weights, or a plain value among inputs."""
 
     name: str
     """Name of the parameter of `kernel_function`."""
@@ -62,23 +66,17 @@ class Setting:
                 found.append(Leaf(f"input {place}", keystr(path), leaf, store, True))
         return found
 
-    def numbers(self) -> list[Leaf]:
-        """List whole numbers, and tuples of them, among the attributes of modules and the reference's constants."""
-        return [leaf for leaf in self._plain() if _whole(leaf.value)]
-
-    def floats(self) -> list[Leaf]:
-        """List numbers that need not be whole among the attributes of modules and the reference's constants."""
-        return [leaf for leaf in self._plain() if type(leaf.value) is float]
-
-    def _plain(self) -> Iterator[Leaf]:
-        for prefix, module in self.model.named_modules():
-            for key, value in list(vars(module).items()):
-                if not key.startswith("_") and key != "training":
-                    name = f"{prefix}.{key}" if prefix else key
-                    yield Leaf(name.replace(".", "_"), "", value, _setter(vars(module), key), False)
-        for key, value in list(vars(self.reference).items()):
-            if not key.startswith("_"):
-                yield Leaf(key, "", value, _setter(vars(self.reference), key), False)
+    def numbers(self) -> list[Place]:
+        """List where the modules and the reference keep numbers."""
+        kept = [
+            kept_in("model", vars(module), f"{prefix}.{key}" if prefix else key, key)
+            for prefix, module in self.model.named_modules()
+            for key in list(vars(module))
+            if key not in _OF_EVERY_MODULE
+        ]
+        names = [key for key in vars(self.reference) if not key.startswith("__")]
+        kept += [kept_in("reference", vars(self.reference), key, key) for key in names]
+        return [number for place in kept for number in numbers_in(place, self.reference.__name__)]
 
     def _of_model(self) -> Iterator[Leaf]:
         for prefix, module in self.model.named_modules():
@@ -114,15 +112,26 @@ def values_of(settings: Sequence[Setting]) -> list[list[Values]]:
     return [[tuple(sizes) for sizes in zip(*of_one, strict=True)] for of_one in zip(*shapes, strict=True)]
 
 
+def changing(settings: Sequence[Setting], kind: type) -> list[tuple[Place, tuple[Any, ...]]]:
+    """Return the numbers that the workloads change, each with its values workload by workload.
+
+    Args:
+        settings: the reference by workload.
+        kind: `int`, or `float` for numbers that need not be whole.
+    """
+    by_place = [{(number.owner, number.name): number.get() for number in setting.numbers()} for setting in settings]
+    found = []
+    for number in settings[0].numbers():
+        key = (number.owner, number.name)
+        values = tuple(own[key] for own in by_place if type(own.get(key)) is kind)
+        if len(values) == len(settings) and any(value != values[0] for value in values):
+            found.append((number, values))
+    return found
+
+
 def changes(values: Sequence[int]) -> bool:
     """Return whether the workloads change a size."""
     return len(set(values)) > 1
-
-
-def _whole(value: object) -> bool:
-    if isinstance(value, tuple | list):
-        return bool(value) and all(type(item) is int for item in value)
-    return type(value) is int
 
 
 def _setter(values: MutableMapping[str, Any], key: str) -> Callable[[Any], None]:

@@ -201,6 +201,46 @@ def test_a_file_of_kernelbench_with_a_bias_of_its_own_gets_sizes_that_run():
         assert (weight[0], weight[1]) == (bias[0], x[1])
 
 
+GROUPED = """import torch
+class Model(torch.nn.Module):
+    def forward(self, x):
+        y = x.view(batch, groups, -1)
+        return (y / y.norm(dim=-1, keepdim=True)).view_as(x)
+batch, channels, groups, size = 8, 256, 32, 32
+def get_inputs():
+    return [torch.randn(batch, channels, size, size)]
+def get_init_inputs():
+    return []
+"""
+STEPS = """import torch
+class Model(torch.nn.Module):
+    def forward(self, x):
+        state = torch.zeros_like(x[0])
+        for step in x:
+            state = torch.tanh(state + step)
+        return state
+steps, rows, columns = {steps}, 64, 512
+def get_inputs():
+    return [torch.randn(steps, rows, columns)]
+def get_init_inputs():
+    return []
+"""
+
+
+def changed(source):
+    problem = with_workloads("made", source)
+    return {name for workload in (*problem.hidden, *problem.small) for name in workload.constants}
+
+
+def test_a_number_of_groups_that_equals_a_size_by_chance_stays_as_it_is():
+    assert changed(GROUPED) == {"batch", "channels", "size"}
+
+
+def test_steps_of_a_short_loop_stay_as_they_are():
+    assert changed(STEPS.format(steps=24)) == {"rows", "columns"}
+    assert changed(STEPS.format(steps=200)) == {"steps", "rows", "columns"}
+
+
 def test_sizes_that_follow_from_others_are_named_where_none_run(tmp_path, monkeypatch):
     (tmp_path / "jagged_sums.py").write_text(
         "import torch\ndef sums(values, offsets):\n"

@@ -165,6 +165,86 @@ REFERENCES["stored_product"] = FUNCTION.format(
     "(x[0] * x[1], x[0] * x[1] / (x[0] * x[1]).norm(dim=1, keepdim=True))", "2, N, M"
 )
 REFERENCES["stored_scores"] = FUNCTION.format("(x[0] * 3 + x[1], torch.softmax(x[0] * 3 + x[1], 1))", "2, N, M")
+REFERENCES["named_alike"] = """
+class Model(nn.Module):
+    def __init__(self, M):
+        super().__init__()
+        self.M, self.share, self.both = M, 1 / M, nn.Linear(N, 2 * M)
+    def forward(self, x):
+        gate, up = self.both(x).split(self.M, -1)
+        return torch.sigmoid(gate) * up * self.share
+def get_inputs():
+    return [torch.randn(3, N)]
+def get_init_inputs():
+    return [M]
+"""
+REFERENCES["kept_in_parts"] = """
+import dataclasses
+from functools import partial
+@dataclasses.dataclass(frozen=True)
+class Config:
+    width: int
+    rest: tuple
+class Model(nn.Module):
+    def __init__(self, width, rest):
+        super().__init__()
+        self.config, self.sizes, self._third = Config(width, (rest, [rest])), {"more": [width - 5]}, width // 3
+        self.first = lambda x: x[:, :width]
+        self.norm = partial(nn.functional.layer_norm, normalized_shape=(width,))
+    def forward(self, x):
+        _, rest = x.split([self.config.width, self.config.rest[1][0]], 1)
+        shares = self.first(x) * (1 / self.config.rest[0])
+        return self.norm(shares), rest[:, :self._third] + 1, x.narrow(1, 2, self.sizes["more"][0]).tanh()
+def get_inputs():
+    return [torch.randn(N, M + 2 * N)]
+def get_init_inputs():
+    return [M, 2 * N]
+"""
+REFERENCES["rounded_sizes"] = """
+import math
+class Model(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.width = width
+    def forward(self, x):
+        rows, columns = x.shape
+        assert isinstance(self.width, int) and columns == self.width
+        blocks = math.ceil(columns / 16)
+        padded = nn.functional.pad(x, (0, 16 * blocks - columns)).view(rows, blocks, 16)
+        half = x[:, : int(0.5 * columns)] / float(self.width // 3)
+        least, most = min(rows, columns, 50), max((rows, columns))
+        return padded.amax(-1), half, x[:least].sum(0) + most, math.floor(rows / 7) + x
+def get_inputs():
+    return [torch.randn(N, M)]
+def get_init_inputs():
+    return [M]
+"""
+REFERENCES["of_classes_and_defaults"] = """
+class Model(nn.Module):
+    half = M // 2
+    def forward(self, x):
+        parts, rest = divmod(len(x), 5)
+        x = x + torch.linspace(-1, 1, x.shape[1], device=x.device)
+        return self.scaled(x), x[:, self.half :] * parts + rest, x.unfold(1, self.half // 2, M // 9).sum(-1)
+    def scaled(self, x, scale=M ** -0.5, *, first=M // 2):
+        return torch.softmax(x * scale, -1)[:, :first]
+def get_inputs():
+    return [torch.randn(N, M)]
+def get_init_inputs():
+    return []
+"""
+REFERENCES["module_of_attention"] = """
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(16 * (N // 48), 2, batch_first=True)
+    def forward(self, x):
+        return self.attention(x, x, x)
+def get_inputs():
+    return [torch.randn(2, M, 16 * (N // 48))]
+def get_init_inputs():
+    return []
+"""
 DTYPES = {"attention_by_hand": Dtype.BFLOAT16, "written_attention": Dtype.BFLOAT16, "weights_too": Dtype.BFLOAT16,
           "changed_weights": Dtype.BFLOAT16,
           "gate": Dtype.BFLOAT16, "scattered": Dtype.BFLOAT16,
@@ -227,6 +307,9 @@ def _all_is_used(source: str, launched: set[str]) -> None:
             "the reference holds for m = 80 alone .*, which small workload small changes: give it",
         ),
         ("torch.stack([row.exp() for row in x])", "the reference holds for n = 96 alone"),
+        ("x * (x.shape[1] // 2).__index__()", "the reference holds for m = 80 alone"),
+        ("x.exp() if x.shape[1] % 2 else x.sin()", "the reference holds for m = 80 alone"),
+        ("nn.functional.adaptive_avg_pool1d(x, 7)", "the reference holds for m = 80 alone"),
     ],
 )
 def test_what_cannot_be_made_is_refused_in_one_line(body: str, reason: str) -> None:
@@ -241,6 +324,14 @@ def test_a_number_that_the_model_keeps_and_that_follows_from_no_size_is_named() 
     reason = r"the model keeps rate = 4\.38203, which other workloads change, and kopt does not see from which sizes"
     with pytest.raises(SeedError, match=reason):
         make_seeds(problem_of("logarithm", f"import math\n{kept}"), H100)
+
+
+@pytest.mark.xdist_group("seeds")
+def test_a_number_inside_an_attribute_that_follows_from_no_size_is_named() -> None:
+    kept = MODULE.format("self.sizes = [7, M % 71]", "x[:, : self.sizes[1]] * 2", "N, M")
+    reason = r"the reference keeps sizes\[1\] = 9, which other workloads change, and kopt does not see from which sizes"
+    with pytest.raises(SeedError, match=reason):
+        make_seeds(problem_of("rest", kept), H100)
 
 
 @pytest.mark.xdist_group("seeds")

@@ -14,6 +14,9 @@ steps:
    (contracted in batches, or of three dimensions without windows) stay powers of two from 16 to 256 where they are
    such, as kernels hold such a row in one tile.  Sizes that a view merges and parts by a constant stay multiples of it.
 
+A size of which each step adds operations, as steps of time in a loop, stays as it is where the reference takes other
+small sizes: a kernel that is made of the reference has the passes of the loop written out.
+
 A choice is taken if the reference runs with it, no dimension of any of its tensors shrinks to 1, and a tensor that it
 cuts into equal pieces (the halves of a head) still is.  Works on values: what runs the reference is passed as a
 function.
@@ -90,6 +93,10 @@ class Sizes:
         """Let also the smallest sizes change from now on."""
         self._kept = 1
 
+    def _stays(self, size: Size) -> bool:
+        """Return whether a size is structure: small, or a number of passes."""
+        return size.values[0] <= self._kept or (size.repeats and self._kept == KEPT)
+
     def small(self, most: int) -> Constants | None:
         """Return sizes with one long dimension and short others; None where the reference takes none so small."""
         return self._whole(self._shrunk(most, START, LONG))
@@ -105,7 +112,9 @@ class Sizes:
         for at, size in enumerate(self.sizes[:MOST_LONG]):
             row, before = self._tried.is_row(size), usual.get(size, 0)
             enough = min(TWO_TILES, size.values[0])
-            if size.values[0] < LOOPED or (at == 0 and not row and before >= enough):  # long in `small`
+            if (
+                self._stays(size) or size.values[0] < LOOPED or (at == 0 and not row and before >= enough)
+            ):  # long in `small`
                 continue
             longest = FLAT if self._tried.is_flat else ROW if row else START
             for elements in (most, *(wider for wider in (most << n for n in range(1, 8)) if wider <= LARGEST)):
@@ -130,11 +139,11 @@ class Sizes:
             return None
         chosen = dict(even)
         # Sizes that differ show a kernel that takes one for another.
-        taken = {even[size] for size in self.sizes if size.values[0] <= self._kept}
+        taken = {even[size] for size in self.sizes if self._stays(size)}
         for size in self.sizes:
             own = size.values[0]
-            batch = own != COORDINATES and self._tried.is_batch(size)
-            if not batch and (own <= self._kept or (even[size] == own <= STRUCTURAL and own not in taken)):
+            batch = own != COORDINATES and not size.repeats and self._tried.is_batch(size)
+            if not batch and (self._stays(size) or (even[size] == own <= STRUCTURAL and own not in taken)):
                 taken.add(own)
                 continue
             values = list(ragged(even[size], size, self._unit(size))) or [own + size.step] * batch
@@ -168,7 +177,7 @@ class Sizes:
         frozen: set[Size] = set()
         for size in self.sizes:  # the first halvings at once
             limit = (longest_start if size is longest else None) or start
-            if chosen[size] > limit:
+            if chosen[size] > limit and not self._stays(size):
                 first = rounded(limit, size)
                 if self._fits({**chosen, size: first}):
                     chosen[size] = first
@@ -176,7 +185,7 @@ class Sizes:
             open_sizes = [
                 size
                 for size in self.sizes
-                if size not in frozen and chosen[size] > size.least and size.values[0] > self._kept
+                if size not in frozen and chosen[size] > size.least and not self._stays(size)
             ]
             if not open_sizes:
                 return None

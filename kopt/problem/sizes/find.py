@@ -16,6 +16,9 @@ STEPS = (1, 2, 3, 4, 5, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256)
 STRUCTURAL = 16
 """A size up to this that reaches no input (kernel, groups, stride) is left as it is."""
 
+MOST_PASSES = 64
+"""Most passes of a loop that one kernel may have written out."""
+
 HEADS_RANK = 3
 """Dimensions of a tensor of heads, at least."""
 
@@ -43,7 +46,7 @@ class Finder:
                 or self._together(name, constants, taken, pairs=not self._is_idle(name, value))
             )
             if size is not None:
-                found.append(size)
+                found.append(replace(size, repeats=self._repeats(size)))
                 taken |= set(size.names)
         return tuple(found)
 
@@ -66,6 +69,14 @@ class Finder:
                     return replace(size, power=True)
                 return replace(size, step=math.lcm(step, self._parted(value, value - step, trial, constants)))
         return None
+
+    def _repeats(self, size: Size) -> bool:
+        """Return whether the reference repeats operations once for each step of a size, and does so a few times."""
+        value, step = size.values[0], size.step
+        trials = [self.tried.run(size.at(value - less * step)) for less in (0, 1, 2) if value > less * step]
+        first, *others = (len(trial.made) for trial in trials if trial is not None)
+        left = [first - other for other in others]
+        return value <= MOST_PASSES * step and len(left) == 2 and 0 < 2 * left[0] == left[1]
 
     def _is_head(self, size: Size) -> bool:
         """Return whether a size is a short row of heads: a power of two that kernels hold in one tile."""
@@ -131,6 +142,8 @@ class Finder:
         """Return the size of constants that must change together: equal ones, with `pairs` others in their ratio."""
         value = constants[name]
         equal = tuple(other for other, own in constants.items() if own == value and other not in taken)
+        if not pairs:  # what changes no shape by itself is no part of a size that is one without it
+            equal = tuple(other for other in equal if other == name or self._alone(other, value, constants) is None)
         others = [other for other, own in constants.items() if other not in taken and other != name and own > 1]
         like = [(name, other) for other in equal if other != name]  # first: three equal sizes need not be one
         alike = tuple(dict.fromkeys((name, *equal)))

@@ -35,6 +35,8 @@ class Size:
     """Step of the first constant."""
     power: bool = False
     """Whether it stays a power of two."""
+    repeats: bool = False
+    """Whether the reference repeats operations so many times, as a loop over steps of time does."""
 
     @property
     def least(self) -> int:
