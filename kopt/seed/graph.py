@@ -133,6 +133,7 @@ def _trace(problem: Problem, inductor: Inductor, decides: int) -> ReferenceGraph
     differentiates = any(word in problem.reference for word in DIFFERENTIATES)
     written = [written_attention()]
     returned: list[bool] = []
+    same: list[int] = []
 
     def run(*values: Any) -> tuple[torch.Tensor, ...]:
         for leaf, value in zip(leaves, values, strict=False):
@@ -141,6 +142,7 @@ def _trace(problem: Problem, inductor: Inductor, decides: int) -> ReferenceGraph
         with Whole(differentiates, *written), symbols_in_math(setting.reference, problem.reference):
             out, structure = tree_flatten(call(setting.model, setting.inputs))
         returned[:] = [any(one.knows(leaf) for one in written for leaf in out)]
+        same[:] = [_place(leaf, values) for leaf in out if isinstance(leaf, torch.Tensor)]
         spec[:] = [structure, [... if isinstance(leaf, torch.Tensor) else leaf for leaf in out]]
         return tuple(leaf for leaf in out if isinstance(leaf, torch.Tensor))
 
@@ -148,6 +150,7 @@ def _trace(problem: Problem, inductor: Inductor, decides: int) -> ReferenceGraph
     if any(returned):  # the template gives no weights, which would have to be computed beside it
         written.clear()
         graph = _traced(run, arguments, mode, inductor, differentiates)
+    _return_arguments(graph, same)
     graph.graph.eliminate_dead_code()
     graph.recompile()
     numbers.check(graph)
@@ -184,6 +187,30 @@ def _traced(run: Any, arguments: Sequence[Any], mode: FakeTensorMode, inductor: 
         if has_complex_numbers(graph):
             graph = make_fx(AsPairs(graph).run, known, tracing_mode="symbolic")(*arguments)
         return graph
+
+
+def _place(tensor: torch.Tensor, arguments: Sequence[Any]) -> int:
+    """Return the place of the argument that a tensor is; -1 where it is none."""
+    return next((place for place, argument in enumerate(arguments) if argument is tensor), -1)
+
+
+def _return_arguments(graph: Any, same: Sequence[int]) -> None:
+    """Have a graph return a changed argument itself where the reference does, and not the value that it writes there.
+
+    Args:
+        graph: the graph, which writes into its arguments at its end.
+        same: for each output the place of the argument that it is; -1 for any other tensor.
+    """
+    arguments = [node for node in graph.graph.nodes if node.op == "placeholder"]
+    written = {node.args[0]: node for node in graph.graph.nodes if node.target is torch.ops.aten.copy_.default}
+    (end,) = (node for node in graph.graph.nodes if node.op == "output")
+    (values,) = end.args
+    end.args = (
+        tuple(
+            written.get(arguments[place], value) if place >= 0 else value
+            for place, value in zip(same, values, strict=True)
+        ),
+    )
 
 
 def _on_cpu(value: Any) -> Any:

@@ -35,6 +35,7 @@ _NAMES = {
     "scan": "torch._inductor.ir:Scan",
     "code_of_values": "torch._inductor.codegen.common:CSEProxy",
     "joint_graph": "torch._inductor.fx_passes.joint_graph",
+    "lowerings": "torch._inductor.lowering",
     "tiling": "torch._inductor.tiling_utils",
     "virtual": "torch._inductor.virtualized:V",
     "grid_expression": "torch._inductor.runtime.triton_heuristics:GridExpr",
@@ -100,6 +101,7 @@ class Inductor:
     scan: Any
     code_of_values: Any
     joint_graph: Any
+    lowerings: Any
     tiling: Any
     virtual: Any
     grid_expression: Any

@@ -25,6 +25,8 @@ CUDA_VERSION = "12.8"
 """Version of CUDA that torch claims: TorchInductor takes a device without one for another maker's."""
 
 
+_ATOMIC_LIMITS = ("needs_fallback_due_to_atomic_add_limitations", "use_scatter_fallback")
+"""Functions by which TorchInductor asks whether Triton adds atomically into a type."""
 _TILE = ("BLOCK_M", "BLOCK_N", "BLOCK_K", "num_stages", "num_warps")
 """Words of a choice's description, in the order of a `Tile`."""
 
@@ -51,6 +53,9 @@ def module_of(
     get_template_configs, analysis = templates.get_template_configs, inductor.tiling.extract_normalized_read_writes
     num_splits, values = vars(inductor.scan)["num_splits"], inductor.code_of_values
     keep_stored = values._update_store_cache
+    lowerings, adds = inductor.lowerings, [(name, getattr(inductor.lowerings, name)) for name in _ATOMIC_LIMITS]
+    for name, function in adds:
+        setattr(lowerings, name, _with_whole_numbers(function))
     torch.version.cuda = CUDA_VERSION
     inductor.joint_graph.lazy_init = lambda *args, **kwargs: None  # traces patterns on tensors of a real device
     choice.make_precompile_fn = _nothing_precompiled
@@ -66,6 +71,17 @@ def module_of(
         templates.get_template_configs, inductor.tiling.extract_normalized_read_writes = get_template_configs, analysis
         inductor.scan.num_splits = num_splits
         values._update_store_cache = keep_stored
+        for name, function in adds:
+            setattr(lowerings, name, function)
+
+
+def _with_whole_numbers(falls_back: Any) -> Any:
+    """Return the function that lets PyTorch add where Triton cannot, but for int64, which TorchInductor leaves out."""
+
+    def asked(*args: Any) -> Any:
+        return falls_back(*(torch.int32 if one is torch.int64 else one for one in args))
+
+    return asked
 
 
 def _as_it_is_read(keep_stored: Any, virtual: Any) -> Any:
