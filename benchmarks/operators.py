@@ -93,6 +93,7 @@ OPERATORS = (
     Operator("gemm", "gemm.py", form="torch-library"),
     Operator("layernorm_backward", "layernorm.py", words=("--backward",)),
     Operator("top_k", "top_k.py:route", ("torch.randn(8192, 128, dtype=torch.bfloat16)",)),
+    Operator("autocast_mlp", "autocast_mlp.py"),
 )  # fmt: skip
 
 
