@@ -165,6 +165,37 @@ REFERENCES["stored_product"] = FUNCTION.format(
     "(x[0] * x[1], x[0] * x[1] / (x[0] * x[1]).norm(dim=1, keepdim=True))", "2, N, M"
 )
 REFERENCES["stored_scores"] = FUNCTION.format("(x[0] * 3 + x[1], torch.softmax(x[0] * 3 + x[1], 1))", "2, N, M")
+AUTOMATIC = """
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.norm = nn.Linear(M, M), nn.LayerNorm(M)
+    def forward(self, x):
+        with torch.autocast("cuda", dtype=torch.{dtype}):
+            {body}
+def get_inputs():
+    return [torch.randn({shape})]
+def get_init_inputs():
+    return []
+"""
+REFERENCES |= {
+    f"autocast_{name}": AUTOMATIC.format(body=body, shape=shape, dtype=dtype)
+    for name, body, shape, dtype in (
+        ("product", "return nn.functional.gelu(self.up(x))", "N, M", "bfloat16"),
+        ("softmax", "return torch.softmax(self.up(x), -1)", "2, N, M", "float16"),
+        ("norm", "return self.norm(self.up(x)) + x", "N, M", "bfloat16"),
+        ("sum", "return self.up(x).exp().sum(-1), self.up(x).mean(-1)", "N, M", "bfloat16"),
+        ("part", "y = self.up(x)\n        return y.float() @ self.up.weight", "N, M", "bfloat16"),
+        ("attention", "return nn.functional.scaled_dot_product_attention(x, x, x)", "2, 2, N, M", "bfloat16"),
+        ("written", "return torch.softmax(x @ x.transpose(-2, -1) * 0.2, -1) @ self.up(x)", "2, 2, N, M", "bfloat16"),
+    )
+}
+REFERENCES["autocast_gradient"] = GRADIENT.replace(
+    "            return torch.autograd.grad(nn.functional.layer_norm(x, (M,)).exp().sum(), x)[0]",
+    "            with torch.autocast('cuda', dtype=torch.bfloat16):\n"
+    "                y = nn.functional.layer_norm(x, (M,)).tanh() @ x.mT\n"
+    "            return torch.autograd.grad(y.float().square().sum(), x)[0]",
+)
 DTYPES = {"attention_by_hand": Dtype.BFLOAT16, "written_attention": Dtype.BFLOAT16, "weights_too": Dtype.BFLOAT16,
           "changed_weights": Dtype.BFLOAT16,
           "gate": Dtype.BFLOAT16, "scattered": Dtype.BFLOAT16,
@@ -174,6 +205,7 @@ FURTHER = {"loss": Workload(name="one", constants={"N": 24, "M": 1}),
 MADE_BY = {"conv": "inductor and template", "grouped": "inductor and template",
            "depthwise": "inductor and template", "least_channel": "inductor and template", "templates": "template",
            "sorted_rows": "inductor and template", "attention": "template",
+           "autocast_attention": "inductor and template", "autocast_written": "inductor and template",
            "classes_that_vary": "inductor and template", "written_attention": "inductor and template",
            "places": "inductor and template", "average": "inductor and template"}  # fmt: skip
 

@@ -27,7 +27,7 @@ from kopt.device.expected.products.float32 import (
 )
 from kopt.device.expected.rounding import add_exactly, is_exact, spacing, summed_rows
 from kopt.device.reference.dispatch import DispatchMode
-from kopt.device.reference.elsewhere.policy import has_policy, types_of_region
+from kopt.device.reference.elsewhere.policy import has_policy, region_at_hand
 from kopt.device.reference.tree import tensors_of
 
 STEP_ERROR = 2.0 * 2.0**-24 / math.sqrt(3)
@@ -196,7 +196,7 @@ class NormsInWide(TorchFunctionMode):
         given = args[0] if args else kwargs.get("input")
         if func not in (rms_norm, torch.rms_norm) or given.dtype != CARRIER:
             return func(*args, **kwargs)
-        if types_of_region() is not None and has_policy("rms_norm"):
+        if region_at_hand() is not None and has_policy("rms_norm"):
             return func(*args, **kwargs)  # which makes wide numbers there
         args, kwargs = tree_map_only(torch.Tensor, partial(torch.Tensor.to, dtype=WIDE_CARRIER), (args, kwargs))
         return func(*args, **kwargs).to(CARRIER)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch.utils._pytree import tree_leaves
@@ -31,6 +31,17 @@ _CONVERSIONS = {torch.Tensor.to, torch.Tensor.type, *_TO_HALF}
 _DTYPE = torch.Tensor.dtype.__get__  # type: ignore[attr-defined]  # torch types it as a plain value
 
 _Run = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
+
+
+class Region(NamedTuple):
+    """Types in which a region of `torch.autocast` has operations compute."""
+
+    lower: torch.dtype
+    """The region's own, or what holds its numbers."""
+    wide: torch.dtype = torch.float32
+    """float32, or what stands for it."""
+    rounded: torch.dtype | None = None
+    """Type to which conversions to `lower` round; None for `lower`."""
 
 
 @dataclass(frozen=True)
@@ -73,15 +84,18 @@ class Pass:
         held = holds and isinstance(made, torch.Tensor) and self._is_held(made.dtype)
         return made.to(self.computed) if held else made
 
-    def region(self, dtype: torch.dtype) -> tuple[torch.dtype, torch.dtype] | None:
-        """Return what stands for the type of a region of `torch.autocast`, and for float32, while it computes there.
+    def region(self, dtype: torch.dtype) -> Region | None:
+        """Return what a region of `torch.autocast` does here, where its conversions are as if the source named them.
 
-        None where the region changes nothing: eager alone rounds in its type.
+        None where it changes nothing.
         """
         if not self._is_held(dtype):
             return None
         self.named.add(dtype)
-        return (self.computed, self.wider) if dtype == self.half and self.wider is not None else None
+        wide = self.computed if self.wider is None else self.wider
+        if dtype == self.half:
+            return Region(self.computed, wide)
+        return Region(self.computed, wide, dtype) if self.rounds else None
 
     def view(self, value: torch.Tensor, wanted: torch.dtype) -> torch.Tensor:
         """View the bits of numbers as the reference does in its own type, whose width the computed type lacks."""

@@ -11,12 +11,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch.utils._pytree import tree_map_only
 
-from kopt.device.reference.other_type import current_pass
+from kopt.device.reference.other_type import Region, current_pass
 from kopt.device.reference.tree import tensors_of
 
 DEVICE, KEY = "ipu", "AutocastIPU"
@@ -67,25 +67,7 @@ REFUSED = {"binary_cross_entropy"}
 """Operations that torch refuses in a region."""
 
 
-class Types(NamedTuple):
-    """The types of a region."""
-
-    lower: torch.dtype
-    """That of the region."""
-    wide: torch.dtype
-    """float32, or what stands for it."""
-
-    def holds(self, value: object) -> bool:
-        """Return whether a value is a tensor that operations convert; of float64 they convert none."""
-        exact = torch.float64 if self.wide is torch.float32 else None
-        return isinstance(value, torch.Tensor) and value.is_floating_point() and value.dtype != exact
-
-    def converted(self, values: Any, dtype: torch.dtype) -> Any:
-        """Return arguments with the tensors converted."""
-        return tree_map_only(torch.Tensor, lambda value: value.to(dtype) if self.holds(value) else value, values)
-
-
-Policy = Callable[[Any, Types, tuple[Any, ...], dict[str, Any]], Any]
+Policy = Callable[[Any, Region, tuple[Any, ...], dict[str, Any]], Any]
 """Runs an operation with arguments in the types of a region."""
 
 
@@ -97,15 +79,14 @@ def policy_at_hand() -> Iterator[None]:
         yield
 
 
-def types_of_region() -> Types | None:
-    """Return the types of the region in which the reference is; None outside, and where a region changes nothing."""
+def region_at_hand() -> Region | None:
+    """Return the region in which the reference is; None outside, and where a region changes nothing."""
     if not torch.is_autocast_enabled(DEVICE):
         return None
     dtype, other = torch.get_autocast_dtype(DEVICE), current_pass()
     if other is None:
-        return Types(dtype, torch.float32)
-    held = other.region(dtype)
-    return Types(*held) if held is not None else None
+        return Region(dtype)
+    return other.region(dtype)
 
 
 def as_converted(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -116,10 +97,10 @@ def as_converted(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tu
         args: its arguments.
         kwargs: those given by name.
     """
-    types = types_of_region()
-    if types is None or not has_policy(name) or name not in LOWER | FLOAT32:
+    region = region_at_hand()
+    if region is None or not has_policy(name) or name not in LOWER | FLOAT32:
         return args, kwargs
-    args, kwargs = types.converted((args, kwargs), types.lower if name in LOWER else types.wide)
+    args, kwargs = _converted(region, args, kwargs, lower=name in LOWER)
     return args, kwargs
 
 
@@ -142,48 +123,70 @@ def _registered() -> tuple[torch.library.Library, ...]:
 
 
 def _run(policy: Policy, operation: Any, *args: Any, **kwargs: Any) -> Any:
-    types = types_of_region()
+    region = region_at_hand()
     with torch._C._ExcludeDispatchKeyGuard(torch._C.DispatchKeySet(_key())), torch._C.DisableTorchFunction():
-        return operation(*args, **kwargs) if types is None else policy(operation, types, args, kwargs)
+        return operation(*args, **kwargs) if region is None else policy(operation, region, args, kwargs)
 
 
-def _lower(operation: Any, types: Types, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = types.converted((args, kwargs), types.lower)
+def _converted(
+    region: Region, args: tuple[Any, ...], kwargs: dict[str, Any], *, lower: bool
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return arguments with the tensors converted to one of a region's types."""
+
+    def convert(value: torch.Tensor) -> torch.Tensor:
+        if not _is_converted(region, value):
+            return value
+        if not lower:
+            return value.to(region.wide)
+        return value.to(region.lower if region.rounded is None else region.rounded).to(region.lower)
+
+    args, kwargs = tree_map_only(torch.Tensor, convert, (args, kwargs))
+    return args, kwargs
+
+
+def _is_converted(region: Region, value: object) -> bool:
+    """Return whether a value is a tensor that operations convert; of float64 they convert none."""
+    exact = torch.float64 if region.wide is torch.float32 else None
+    return isinstance(value, torch.Tensor) and value.is_floating_point() and value.dtype != exact
+
+
+def _lower(operation: Any, region: Region, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = _converted(region, args, kwargs, lower=True)
     return operation(*args, **kwargs)
 
 
-def _float32(operation: Any, types: Types, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    args, kwargs = types.converted((args, kwargs), types.wide)
+def _float32(operation: Any, region: Region, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    args, kwargs = _converted(region, args, kwargs, lower=False)
     return operation(*args, **kwargs)
 
 
-def _float32_result(operation: Any, types: Types, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if not types.holds(args[0]):
+def _float32_result(operation: Any, region: Region, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if not _is_converted(region, args[0]):
         return operation(*args, **kwargs)
     place = [argument.name for argument in operation._schema.arguments].index("dtype")
     if len(args) > place:
-        args = (*args[:place], args[place] or types.wide, *args[place + 1 :])
+        args = (*args[:place], args[place] or region.wide, *args[place + 1 :])
     elif kwargs.get("dtype") is None:
-        kwargs = kwargs | {"dtype": types.wide}
+        kwargs = kwargs | {"dtype": region.wide}
     return operation(*args, **kwargs)
 
 
-def _norm(operation: Any, types: Types, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    if not types.holds(args[0]):
+def _norm(operation: Any, region: Region, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    if not _is_converted(region, args[0]):
         return operation(*args, **kwargs)
     typed = _operation(NORMS[_name(operation)])
     left_out = operation._schema.arguments[len(args) :]
     given = [kwargs.get(argument.name, argument.default_value) for argument in left_out]
-    return typed(*args, *given, dtype=types.wide)
+    return typed(*args, *given, dtype=region.wide)
 
 
-def _widest(operation: Any, types: Types, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    wide = any(types.holds(value) and value.dtype == types.wide for value in tensors_of((args, kwargs)))
-    args, kwargs = types.converted((args, kwargs), types.wide if wide else types.lower)
+def _widest(operation: Any, region: Region, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    wide = any(_is_converted(region, value) and value.dtype == region.wide for value in tensors_of((args, kwargs)))
+    args, kwargs = _converted(region, args, kwargs, lower=not wide)
     return operation(*args, **kwargs)
 
 
-def _refused(operation: Any, types: Types, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+def _refused(operation: Any, region: Region, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     name = _name(operation)
     raise RuntimeError(f"torch.autocast refuses {name} on a GPU: take {name}_with_logits, without the sigmoid")
 
