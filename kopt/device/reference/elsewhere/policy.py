@@ -66,7 +66,6 @@ WIDEST = {
 REFUSED = {"binary_cross_entropy"}
 """Operations that torch refuses in a region."""
 
-
 Policy = Callable[[Any, Region, tuple[Any, ...], dict[str, Any]], Any]
 """Runs an operation with arguments in the types of a region."""
 
@@ -100,8 +99,7 @@ def as_converted(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tu
     region = region_at_hand()
     if region is None or not has_policy(name) or name not in LOWER | FLOAT32:
         return args, kwargs
-    args, kwargs = _converted(region, args, kwargs, lower=name in LOWER)
-    return args, kwargs
+    return _converted(region, args, kwargs, lower=name in LOWER)
 
 
 def has_policy(name: str) -> bool:
