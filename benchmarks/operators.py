@@ -97,6 +97,7 @@ OPERATORS = (
         "written_attention", "written_attention.py:attend", ("torch.randn(4, 16, 1024, 64)",) * 3, form="torch-library"
     ),
     Operator("nano_attention", "nano_attention.py"),
+    Operator("autocast_mlp", "autocast_mlp.py"),
 )  # fmt: skip
 
 

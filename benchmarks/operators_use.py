@@ -100,6 +100,13 @@ def interpreted(problem: Path, exported: Path, constants: dict[str, int]) -> str
     model = made(reference, "Model", inputs)
     entry = kernel.kernel_function
     complete_interpreter()
+    regions: Any = torch.autocast
+    make = regions.__init__
+
+    def on_cpu(region: Any, device_type: str, dtype: Any = None, *rest: Any, **named: Any) -> None:
+        make(region, "cpu", dtype or torch.float16, *rest, **named)  # the GPU's does nothing there
+
+    regions.__init__ = on_cpu
     launches = Launches()
     with torch.no_grad():
         further = kernel.further_arguments(entry, inputs, model, vars(kernel))

@@ -118,7 +118,8 @@ def search(folder: Path, settings: Iterable[str], cores: str, limit_s: float) ->
     path = os.pathsep.join(filter(None, [str(ROOT), str(ROOT / "benchmarks" / "job_times"), *before]))
     command = [
         sys.executable, "-m", "snakemake", "--snakefile", ROOT / "Snakefile", "--directory", folder, "--cores", cores,
-        "--resources", f"gpu={max(1, len(visible_gpus(os.environ)))}", "--config", *SEARCH, f"store={folder}/store", *settings,
+        "--resources", f"gpu={max(1, len(visible_gpus(os.environ)))}", "--config", *SEARCH, f"store={folder}/store",
+        *settings,
     ]  # fmt: skip
     begun, since = time.perf_counter(), time.time()
     process = subprocess.Popen(

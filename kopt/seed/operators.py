@@ -13,11 +13,12 @@ from typing import Any, NoReturn
 
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map_only
 
 from kopt.device.build.stub_gpu import CUDA
 from kopt.errors import SeedError
 from kopt.seed import wide_sums
-from kopt.seed.written_attention import WrittenAttention
+from kopt.seed.written_attention import WrittenAttention, is_converted
 
 NAMESPACE = "kopt_seed"
 
@@ -96,11 +97,11 @@ class Whole(TorchFunctionMode):
         """Call a function of torch, or in its place the operator `attention`, or what fills a tensor with numbers."""
         kwargs = kwargs or {}
         if func is torch.nn.functional.scaled_dot_product_attention:
-            return _attention(*args, **(kwargs | {"template": not self._differentiates}))
+            return _outside(_attention, args, kwargs | {"template": not self._differentiates})
         if func is torch.nn.functional.linear:
             return _linear(*args, **kwargs)
         if func is torch.nn.functional.group_norm and isinstance(args[1], torch.SymInt):
-            return _group_norm(*args, **kwargs)
+            return _outside(_group_norm, args, kwargs, torch.float32)
         if func is torch.nn.functional.one_hot and isinstance(_classes(*args, **kwargs), torch.SymInt):
             return _one_hot(*args, **kwargs)
         if func is torch.linspace and isinstance(kwargs.get("steps", args[-1] if args else None), torch.SymInt):
@@ -112,6 +113,27 @@ class Whole(TorchFunctionMode):
         if func in _MAKERS and args and _is_plain(args[0]) and not self._differentiates:
             return _made(args[0], kwargs.get("dtype"))
         return func(*args, **kwargs) if self._written is None else self._written.call(func, args, kwargs)
+
+
+def _outside(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], dtype: torch.dtype | None = None
+) -> Any:
+    """Call what stands for an operation that a region of `torch.autocast` computes in one type, outside of the region.
+
+    Args:
+        function: the function.
+        args: its arguments.
+        kwargs: those given by name.
+        dtype: the type; None for that of the region.
+    """
+    if not torch.is_autocast_enabled("cuda"):
+        return function(*args, **kwargs)
+    one = torch.get_autocast_dtype("cuda") if dtype is None else dtype
+    args, kwargs = tree_map_only(
+        torch.Tensor, lambda value: value.to(one) if is_converted(value) else value, (args, kwargs)
+    )
+    with torch.autocast("cuda", enabled=False):
+        return function(*args, **kwargs)
 
 
 def _linear(input: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:

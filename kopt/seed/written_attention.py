@@ -100,7 +100,7 @@ class WrittenAttention:
         operands = _operands(func, args, kwargs)
         if operands is None or operands.made != operands.rows[:3] + operands.columns[-1]:
             return None
-        query, key = operands.left, operands.right.transpose(-2, -1)
+        query, key = _multiplied(operands.left), _multiplied(operands.right).transpose(-2, -1)
         if query.dtype not in HALF_TYPES or key.dtype != query.dtype:
             return None
         return Scores(query, key)
@@ -110,9 +110,9 @@ class WrittenAttention:
         scores = self._of(operands.given[0]) if operands else None
         if operands is None or scores is None or not scores.is_weight or not operands.keeps_left:
             return None
-        query, key, value, head = scores.query, scores.key, operands.right, scores.query.shape[-1]
+        query, key, value, head = scores.query, scores.key, _multiplied(operands.right), scores.query.shape[-1]
         scale = _plain_scale(scores.scale, head)
-        fits = value.dtype == query.dtype == operands.left.dtype and value.shape[-1] == head
+        fits = value.dtype == query.dtype == _multiplied(operands.left).dtype and value.shape[-1] == head
         if scale is None or not fits or head > self.largest_head:
             return None
         mask = scores.added if scores.seen is None else scores.seen
@@ -254,6 +254,16 @@ def _of_einsum(args: tuple[Any, ...]) -> _Operands | None:
         (first, second), _permuted(first, left, rows), _permuted(second, right, columns), rows, columns, made,
         keeps_left=left == rows,
     )  # fmt: skip
+
+
+def _multiplied(tensor: torch.Tensor) -> torch.Tensor:
+    """Return an operand of a product in the type in which torch multiplies it: that of a region of autocast, in one."""
+    return tensor.to(torch.get_autocast_dtype("cuda")) if is_converted(tensor) else tensor
+
+
+def is_converted(tensor: torch.Tensor) -> bool:
+    """Return whether operations convert a tensor in the region of `torch.autocast` where the reference is."""
+    return torch.is_autocast_enabled("cuda") and tensor.is_floating_point() and tensor.dtype != torch.float64
 
 
 def _permuted(tensor: torch.Tensor, letters: str, order: str) -> torch.Tensor:

@@ -170,7 +170,7 @@ TWO_INT8 = "torch.ones(N, N).to(torch.int8); torch.ones(N, N).to(torch.int8)"
         (
             "with torch.autocast('cuda', torch.bfloat16), torch.autocast('cuda', enabled=False): return x0 @ x1",
             TWO,
-            "bfloat16",
+            "float32",
         ),
         ("return x0.float() @ x1.float()", TWO_INT8, "int8"),
         ("return torch.relu(x0.float()) @ (x1.float() * 0.5)", TWO_INT8, "int8"),
@@ -197,9 +197,51 @@ def test_autocast_leaves_what_must_be_read_and_computed() -> None:
     plain, automatic = (of(forward, TWO) for forward in ("return x0 @ x1", region))
     assert automatic.necessary_flops == plain.necessary_flops == plain.matmul_flops > 0
     assert [one.needed for one in automatic.inputs] == [1.0, 1.0]
-    assert automatic.bytes == plain.bytes - plain.output_bytes // 2, "the output may have 16 bits"
+    assert automatic.bytes == plain.bytes - plain.output_bytes // 2, "the output has 16 bits"
     assert plain.exact_flops > 0 == automatic.exact_flops
     assert [one.operands for one in automatic.eager_ops if one.matmul_flops] == ["bfloat16"]
+
+
+BFLOAT16 = "with torch.autocast('cuda', torch.bfloat16): "
+AUTOMATIC = {
+    "product": (
+        BFLOAT16 + "y = F.gelu(x0 @ x1) @ x2\n        return y",
+        "b = torch.bfloat16; return F.gelu(x0.to(b) @ x1.to(b)) @ x2.to(b)",
+    ),
+    "float": (
+        BFLOAT16 + "y = x0 @ x1\n        return y.float()",
+        "b = torch.bfloat16; return (x0.to(b) @ x1.to(b)).float()",
+    ),
+    "softmax": (
+        BFLOAT16 + "return torch.softmax(x0 @ x1, -1)",
+        "b = torch.bfloat16; return torch.softmax((x0.to(b) @ x1.to(b)).float(), -1)",
+    ),
+    "norm": (
+        BFLOAT16 + "return F.layer_norm(F.linear(x0, x1), (N,))",
+        "b = torch.bfloat16; return F.layer_norm(F.linear(x0.to(b), x1.to(b)).float(), (N,))",
+    ),
+    "sum": (
+        BFLOAT16 + "return (x0 @ x1).sum(-1)",
+        "b = torch.bfloat16; return (x0.to(b) @ x1.to(b)).sum(-1, dtype=torch.float32)",
+    ),
+    "attention": (
+        BFLOAT16 + "return F.scaled_dot_product_attention(x0[None, None], x1[None, None], x2[None, None])",
+        "q, k, v = (x[None, None].to(torch.bfloat16) for x in (x0, x1, x2))\n"
+        "        return F.scaled_dot_product_attention(q, k, v)",
+    ),
+    "a part": (
+        BFLOAT16 + "y = x0 @ x1\n        return y.float() @ x2",
+        "b = torch.bfloat16; return (x0.to(b) @ x1.to(b)).float() @ x2",
+    ),
+    "nothing": (BFLOAT16 + "return F.gelu(x0) + x1", "return F.gelu(x0) + x1"),
+}
+
+
+@pytest.mark.parametrize("name", AUTOMATIC)
+def test_a_floor_under_autocast_is_that_of_conversions_by_hand(name: str) -> None:
+    automatic, hand = (of(forward, TWO + "; torch.randn(N, N)") for forward in AUTOMATIC[name])
+    assert automatic == hand
+    assert {one.dtype for one in automatic.inputs} == {"float32"}
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,11 @@ WRONG: dict[str, Kernel] = {
 }
 
 
+def normalised(product: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Normalise rows of a product in float32, and add up."""
+    return functional.layer_norm(product, (64,), weight).cumsum(-1)
+
+
 class Named(NamedTuple):
     """A reference that names a 16-bit type, and kernels for it."""
 
@@ -88,6 +93,43 @@ NAMED = {
         WIDE,
         {"as eager": lambda x, w, v: (x.half() @ w.half()).float(), "nothing rounded": PRODUCTS["nothing rounded"]},
         {"operands in bfloat16": PRODUCTS["as eager"]},
+    ),
+    "autocast, softmax": Named(
+        "with torch.autocast('cuda', torch.bfloat16):\n            return torch.softmax(x @ w, -1)",
+        WIDE,
+        {name: lambda *given, of=of: torch.softmax(of(*given), -1) for name, of in PRODUCTS.items()},
+        {name: lambda *given, of=of: torch.softmax(of(*given), -1) for name, of in WRONG.items()},
+    ),
+    "autocast, layer norm and sum": Named(
+        "with torch.autocast('cuda', torch.bfloat16):\n            return F.layer_norm(x @ w, (64,), v).cumsum(-1)",
+        WIDE,
+        {name: lambda *given, of=of: normalised(of(*given), given[2]) for name, of in PRODUCTS.items()},
+        {name: lambda *given, of=of: normalised(of(*given), given[2]) for name, of in WRONG.items()},
+    ),
+    "autocast, two layers": Named(
+        "with torch.autocast('cuda', torch.bfloat16):\n            return F.linear(F.gelu(x @ w), w, v)",
+        WIDE,
+        {
+            "as eager": lambda x, w, v: functional.linear(functional.gelu(x.to(B) @ w.to(B)), w.to(B), v.to(B)),
+            "one rounding": lambda x, w, v: (
+                functional.gelu(x.to(B).float() @ w.to(B).float()).to(B).float() @ w.to(B).float().t() + v
+            ),
+            "nothing rounded": lambda x, w, v: functional.linear(functional.gelu(x @ w), w, v),
+        },
+        {
+            "no bias": lambda x, w, v: functional.linear(functional.gelu(x @ w), w),
+            "no function": lambda x, w, v: functional.linear(x @ w, w, v),
+            "operands in 8 bits": lambda x, w, v: functional.linear(functional.gelu(x.to(F8).float() @ w), w, v),
+        },
+    ),
+    "autocast of a part": Named(
+        "with torch.autocast('cuda', torch.bfloat16):\n            y = x @ w\n        return y.float() @ w",
+        WIDE,
+        {
+            "as eager": lambda x, w, v: (x.to(B) @ w.to(B)).float() @ w,
+            "nothing rounded": lambda x, w, v: x @ w @ w,
+        },
+        {"operands in 8 bits": lambda x, w, v: x.to(F8).float() @ w @ w},
     ),
     "linear": Named(
         "return F.linear(x.to(torch.bfloat16), w.t(), v)",

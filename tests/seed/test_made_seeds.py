@@ -245,6 +245,71 @@ def get_inputs():
 def get_init_inputs():
     return []
 """
+AUTOMATIC = """
+class Model(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.norm = nn.Linear(M, M), nn.LayerNorm(M)
+    def forward(self, x):
+        with torch.autocast("cuda", dtype=torch.{dtype}):
+            {body}
+def get_inputs():
+    return [torch.randn({shape})]
+def get_init_inputs():
+    return []
+"""
+REFERENCES |= {
+    f"autocast_{name}": AUTOMATIC.format(body=body, shape=shape, dtype=dtype)
+    for name, body, shape, dtype in (
+        ("product", "return nn.functional.gelu(self.up(x))", "N, M", "bfloat16"),
+        ("softmax", "return torch.softmax(self.up(x), -1)", "2, N, M", "float16"),
+        ("norm", "return self.norm(self.up(x)) + x", "N, M", "bfloat16"),
+        ("sum", "return self.up(x).exp().sum(-1), self.up(x).mean(-1)", "N, M", "bfloat16"),
+        ("part", "y = self.up(x)\n        return y.float() @ self.up.weight", "N, M", "bfloat16"),
+        ("attention", "return nn.functional.scaled_dot_product_attention(x, x, x)", "2, 2, N, M", "bfloat16"),
+        ("written", "return torch.softmax(x @ x.transpose(-2, -1) * 0.2, -1) @ self.up(x)", "2, 2, N, M", "bfloat16"),
+    )
+}
+REFERENCES["autocast_gradient"] = GRADIENT.replace(
+    "            return torch.autograd.grad(nn.functional.layer_norm(x, (M,)).exp().sum(), x)[0]",
+    "            with torch.autocast('cuda', dtype=torch.bfloat16):\n"
+    "                y = nn.functional.layer_norm(x, (M,)).tanh() @ x.mT\n"
+    "            return torch.autograd.grad(y.float().square().sum(), x)[0]",
+)
+REFERENCES["turned"] = """
+class Model(nn.Module):
+    def forward(self, x, angles):
+        turns = torch.polar(torch.ones_like(angles), angles)
+        return torch.view_as_real(torch.view_as_complex(x.view(N, M, 2)) * turns).flatten(1)
+def get_inputs():
+    return [torch.randn(N, 2 * M), torch.randn(N, M)]
+def get_init_inputs():
+    return []
+"""
+REFERENCES["counted"] = """
+class Model(nn.Module):
+    def __init__(self, kinds):
+        super().__init__()
+        self.kinds = kinds
+    def forward(self, x, rows):
+        counts = torch.zeros(self.kinds, dtype=torch.int64, device=x.device)
+        return x * 2, counts.scatter_add_(0, rows, torch.ones_like(rows))
+def get_inputs():
+    return [torch.randn(N, M), torch.randint(0, M, (5 * N,))]
+def get_init_inputs():
+    return [M]
+"""
+REFERENCES["returned_argument"] = """
+class Model(nn.Module):
+    def forward(self, x, moment):
+        moment.lerp_(x, 0.25)
+        x.mul_(0.5).add_(moment)
+        return {"x": x, "twice": moment * 2}, moment
+def get_inputs():
+    return [torch.randn(N, M), torch.randn(N, M)]
+def get_init_inputs():
+    return []
+"""
 DTYPES = {"attention_by_hand": Dtype.BFLOAT16, "written_attention": Dtype.BFLOAT16, "weights_too": Dtype.BFLOAT16,
           "changed_weights": Dtype.BFLOAT16,
           "gate": Dtype.BFLOAT16, "scattered": Dtype.BFLOAT16,
@@ -254,6 +319,7 @@ FURTHER = {"loss": Workload(name="one", constants={"N": 24, "M": 1}),
 MADE_BY = {"conv": "inductor and template", "grouped": "inductor and template",
            "depthwise": "inductor and template", "least_channel": "inductor and template", "templates": "template",
            "sorted_rows": "inductor and template", "attention": "template",
+           "autocast_attention": "inductor and template", "autocast_written": "inductor and template",
            "classes_that_vary": "inductor and template", "written_attention": "inductor and template",
            "places": "inductor and template", "average": "inductor and template"}  # fmt: skip
 

@@ -19,8 +19,6 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map, tree_map_only
 
 from kopt.device.expected.products.float32 import (
-    CONVOLUTIONS,
-    MATRIX_PRODUCTS,
     is_float32,
     operation_name,
     permits_tf32,
@@ -29,7 +27,7 @@ from kopt.device.expected.products.float32 import (
 )
 from kopt.device.expected.rounding import add_exactly, is_exact, spacing, summed_rows
 from kopt.device.reference.dispatch import DispatchMode
-from kopt.device.reference.other_type import current_pass
+from kopt.device.reference.elsewhere.policy import has_policy, region_at_hand
 from kopt.device.reference.tree import tensors_of
 
 STEP_ERROR = 2.0 * 2.0**-24 / math.sqrt(3)
@@ -189,10 +187,6 @@ MIXED = (0x2C1B3C6D, 0x297A2D39)
 """Odd factors that mix the bits of a number."""
 
 
-_PRODUCTS = CONVOLUTIONS.keys() | MATRIX_PRODUCTS.keys()
-"""Operations whose operands `torch.autocast` converts."""
-
-
 class NormsInWide(TorchFunctionMode):
     """Compute root mean square norms of `CARRIER` in the wider type, as torch computes those of 16 bits in float32."""
 
@@ -202,6 +196,8 @@ class NormsInWide(TorchFunctionMode):
         given = args[0] if args else kwargs.get("input")
         if func not in (rms_norm, torch.rms_norm) or given.dtype != CARRIER:
             return func(*args, **kwargs)
+        if region_at_hand() is not None and has_policy("rms_norm"):
+            return func(*args, **kwargs)  # which makes wide numbers there
         args, kwargs = tree_map_only(torch.Tensor, partial(torch.Tensor.to, dtype=WIDE_CARRIER), (args, kwargs))
         return func(*args, **kwargs).to(CARRIER)
 
@@ -209,7 +205,6 @@ class NormsInWide(TorchFunctionMode):
 class RoundedBetween(DispatchMode):
     """Round what operations round to 16 bits to the neighbour of the nearest number, up or down, equal numbers alike.
 
-    Inside `torch.autocast` products round their operands, too, which `CARRIER` holds then.
     A kernel that does not round such a number, or rounds it after another computation, is off by less.  A number that
     16 bits can hold stays: the mean of equal numbers is theirs.
     """
@@ -231,8 +226,6 @@ class RoundedBetween(DispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run one operation, and round its results otherwise where the eager model rounds them."""
         name = operation_name(func)
-        if self._is_automatic() and not func._schema.is_mutable:
-            args, kwargs = self._autocast(name, args, kwargs or {})
         results = func(*args, **(kwargs or {}))
         self.operations += 1
         self.elements += sum(tensor.numel() for tensor in tensors_of(results))
@@ -244,28 +237,6 @@ class RoundedBetween(DispatchMode):
         for result in tensors_of(results):
             result.copy_(self._rounded(result))
         return results
-
-    def _is_automatic(self) -> bool:
-        """Return whether `torch.autocast` has the reference multiply in the 16-bit type here."""
-        computed = current_pass()
-        return computed is not None and computed.automatic == self._half
-
-    def _autocast(self, name: str, args: Any, kwargs: Any) -> Any:
-        """Return the arguments of an operation as `torch.autocast` makes them.
-
-        Those of products become `CARRIER`, and are rounded.  Others become wide, where some are.
-        """
-        if name in _PRODUCTS:
-            return tree_map_only(torch.Tensor, self._narrowed, (args, kwargs))
-        types = {tensor.dtype for tensor in tensors_of((args, kwargs))}
-        if not {CARRIER, WIDE_CARRIER} <= types:
-            return args, kwargs
-        return tree_map_only(torch.Tensor, _widened, (args, kwargs))
-
-    def _narrowed(self, value: torch.Tensor) -> torch.Tensor:
-        """Return wide numbers as `CARRIER`, rounded, and others as they are."""
-        result: torch.Tensor = self._rounded(value.to(CARRIER)) if value.dtype == WIDE_CARRIER else value
-        return result
 
     def _rounded(self, value: Any) -> Any:
         if not isinstance(value, torch.Tensor) or value.dtype != CARRIER:
@@ -281,7 +252,3 @@ class RoundedBetween(DispatchMode):
         for factor in MIXED:
             bits = (bits ^ (bits >> 15) ^ self._turn) * factor
         return bits >= 0
-
-
-def _widened(value: torch.Tensor) -> torch.Tensor:
-    return value.to(WIDE_CARRIER) if value.dtype == CARRIER else value

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 
 from kopt.device.reference.dispatch import DispatchMode
+from kopt.device.reference.elsewhere.policy import as_converted
 from kopt.device.reference.layout import dtype_name
 from kopt.device.reference.tree import tensors_of
 from kopt.model.problem import EagerOp
@@ -111,6 +112,7 @@ class _FusedFunctions(TorchFunctionMode):
         name = FUSED.get(func) or LIBRARIES.get(func)
         if name is None:
             return func(*args, **kwargs)
+        args, kwargs = as_converted(name, args, kwargs)  # by kernels of their own
         self._eager.inside += 1
         try:
             out = func(*args, **kwargs)

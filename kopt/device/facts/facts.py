@@ -27,13 +27,12 @@ from kopt.device.facts.needed_elements import (
 from kopt.device.facts.product_types import product_type
 from kopt.device.reference import setup
 from kopt.device.reference.contract import build_tensors
-from kopt.device.reference.elsewhere.autocast import noted_types
 from kopt.device.reference.forward import call
 from kopt.device.reference.given import input_names
 from kopt.device.reference.layout import dtype_name, extent
 from kopt.device.reference.tree import taken_apart, tensors_of
 from kopt.errors import ProblemError
-from kopt.model.problem import EagerOp, Problem, ProblemFacts, TensorSpec, Workload, WorkloadFacts, workload_title
+from kopt.model.problem import Problem, ProblemFacts, TensorSpec, Workload, WorkloadFacts, workload_title
 
 log = logging.getLogger(__name__)
 
@@ -95,9 +94,9 @@ def workload_facts(
         inputs=tuple(spec for name, spec in given.items() if name.startswith("input ")),
         parameters=tuple(spec for name, spec in given.items() if name.startswith("model ")),
         outputs=tuple(_output_specs(traced, places, partly)),
-        eager_ops=tuple(_on_gpu(operation, traced.automatic) for operation in traced.eager.operations),
+        eager_ops=tuple(traced.eager.operations),
         necessary_flops=sum(products.values()),
-        product_type=product_type(traced.eager.nodes, products, traced.automatic),
+        product_type=product_type(traced.eager.nodes, products),
         floor=problem.floor.get(workload.name),
         weight=problem.weights.get(workload.name, 1.0),
     )
@@ -113,8 +112,6 @@ class _Traced(NamedTuple):
     """Names of the same for people, inputs as in `forward`."""
     outputs: dict[str, torch.Tensor]
     """Returned tensors, and inputs that the reference changes."""
-    automatic: set[torch.dtype]
-    """Types in which `torch.autocast` lets the reference compute on a GPU; not here, on meta tensors."""
 
     def read_shares(self) -> dict[str, float]:
         """Return the share of each input that the operations of the reference need."""
@@ -128,7 +125,7 @@ def _trace(problem: Problem, workload: Workload) -> _Traced:
         ProblemError: the reference cannot be set up or traced.
     """
     try:
-        with torch.device("meta"), torch.no_grad(), noted_types() as automatic:
+        with torch.device("meta"), torch.no_grad():
             reference = setup.load_reference(problem, workload)
             model = setup.make_model(reference, problem)
             inputs = setup.make_inputs(reference, problem)
@@ -149,7 +146,7 @@ def _trace(problem: Problem, workload: Workload) -> _Traced:
             f"{problem.name}: the reference returns {type(result).__name__}, not a tensor: return a tensor, or several "
             "in tuples, lists or dictionaries, or change a tensor that is given"
         )
-    return _Traced(eager, given, names, outputs, automatic)
+    return _Traced(eager, given, names, outputs)
 
 
 def _tried(problem: Problem) -> dict[str, float] | None:
@@ -210,10 +207,7 @@ def _places(given: Mapping[str, torch.Tensor]) -> dict[int, str]:
 
 
 def _output_specs(traced: _Traced, places: Mapping[int, str], partly: Collection[str]) -> Iterator[TensorSpec]:
-    """Yield the outputs; of memory that the reference was given, what must be written counts once, as a change.
-
-    An output in float32 may have 16 bits on a GPU where the reference uses `torch.autocast`: half of it counts.
-    """
+    """Yield the outputs; of memory that the reference was given, what must be written counts once, as a change."""
     shares = written_shares(traced.eager.nodes, traced.given)
     written = {name: 0.0 if name in partly else share for name, share in shares.items()}
     own = without_repetitions(traced.given)
@@ -221,9 +215,7 @@ def _output_specs(traced: _Traced, places: Mapping[int, str], partly: Collection
     once = without_repetitions(traced.outputs)
     for name, tensor in traced.outputs.items():
         place = places.get(storage_of(tensor), "")
-        share = afterwards.get(name, 0.0) if place else float(name in once)
-        may_be_half = traced.automatic and not place and tensor.dtype == torch.float32
-        yield _spec(name, tensor, place, share / 2 if may_be_half else share)
+        yield _spec(name, tensor, place, afterwards.get(name, 0.0) if place else float(name in once))
 
 
 def _spec(name: str, tensor: torch.Tensor, place: str, needed: float) -> TensorSpec:
@@ -236,13 +228,6 @@ def _spec(name: str, tensor: torch.Tensor, place: str, needed: float) -> TensorS
         needed=needed * distinct_share(tensor),
         end=0 if end == tensor.numel() else end * tensor.element_size(),
     )
-
-
-def _on_gpu(operation: EagerOp, automatic: Collection[torch.dtype]) -> EagerOp:
-    """Return an operation as a GPU runs it where `torch.autocast` computes products in 16 bits."""
-    if not operation.exact or not automatic:
-        return operation
-    return operation.model_copy(update={"exact": False, "operands": dtype_name(min(automatic, key=str))})
 
 
 def _one_line(error: BaseException) -> str:

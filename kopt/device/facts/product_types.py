@@ -22,13 +22,12 @@ KEEPS_TYPE = {"relu", "hardtanh", "threshold", "abs", "neg", "clamp", "clamp_min
 """Operations whose results the narrow type of their operand holds, too."""
 
 
-def product_type(nodes: Sequence[Node], necessary: Collection[int], automatic: Collection[torch.dtype]) -> str:
+def product_type(nodes: Sequence[Node], necessary: Collection[int]) -> str:
     """Return the name of the type of the narrowest operands of matrix products and convolutions; empty without any.
 
     Args:
         nodes: the operations of the reference, in order, on meta tensors.
         necessary: places of the products that no right kernel can do without; where there are any, they alone count.
-        automatic: types in which `torch.autocast` may compute them.
     """
     from torch.utils.flop_counter import flop_registry  # here, because it imports Triton
 
@@ -53,7 +52,7 @@ def product_type(nodes: Sequence[Node], necessary: Collection[int], automatic: C
             if len(whole) == 1:
                 narrowest |= {storage_of(tensor): type_of(whole[0]) for tensor in node.written}
     counted = [dtype for place, dtype in found.items() if place in necessary] or list(found.values())
-    return dtype_name(min([*counted, *automatic], key=_width)) if counted else ""
+    return dtype_name(min(counted, key=_width)) if counted else ""
 
 
 def _width(dtype: torch.dtype) -> int:

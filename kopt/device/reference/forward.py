@@ -78,9 +78,8 @@ def device_of(model: torch.nn.Module, inputs: Sequence[Any]) -> torch.device:
 
 
 def _called(model: torch.nn.Module, inputs: Sequence[Any]) -> Any:
-    tensors = [*tensors_of(list(inputs)), *model.parameters()]
-    rounds = any(t.dtype in _LOW and t.device.type == "cpu" for t in tensors)
-    before = copied_inputs(inputs) if rounds else ()
+    on_cpu = device_of(model, inputs).type == "cpu"
+    before = copied_inputs(inputs) if on_cpu else ()
     try:
         with torch.no_grad():
             return model(*inputs)
@@ -88,7 +87,7 @@ def _called(model: torch.nn.Module, inputs: Sequence[Any]) -> Any:
         if "does not require grad" in str(error):
             with torch.enable_grad():
                 return tree_map(lambda leaf: leaf.detach() if isinstance(leaf, torch.Tensor) else leaf, model(*inputs))
-        if not rounds:
+        if not on_cpu:
             raise
         try:
             _restore(inputs, before)

@@ -12,11 +12,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch.nn.functional import scaled_dot_product_attention
-from torch.utils._pytree import tree_leaves, tree_map_only
+from torch.utils._pytree import tree_leaves
 
 HALF_TYPES = (torch.bfloat16, torch.float16)
 """Types in which kernels round operands once more."""
@@ -32,6 +31,17 @@ _CONVERSIONS = {torch.Tensor.to, torch.Tensor.type, *_TO_HALF}
 _DTYPE = torch.Tensor.dtype.__get__  # type: ignore[attr-defined]  # torch types it as a plain value
 
 _Run = Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]
+
+
+class Region(NamedTuple):
+    """Types in which a region of `torch.autocast` has operations compute."""
+
+    lower: torch.dtype
+    """The region's own, or what holds its numbers."""
+    wide: torch.dtype = torch.float32
+    """float32, or what stands for it."""
+    rounded: torch.dtype | None = None
+    """Type to which conversions to `lower` round; None for `lower`."""
 
 
 @dataclass(frozen=True)
@@ -50,14 +60,6 @@ class Pass:
     """Whether conversions to other 16-bit types round to them."""
     named: set[torch.dtype] = field(default_factory=set)
     """16-bit types, narrower than the computed one, that the reference has named, also for `torch.autocast`."""
-    regions: list[torch.dtype | None] = field(default_factory=list)
-    """16-bit types of the regions of `torch.autocast` in which the reference is, the innermost last; None for one that
-    changes nothing."""
-
-    @property
-    def automatic(self) -> torch.dtype | None:
-        """16-bit type in which `torch.autocast` has eager multiply here; None where it changes nothing."""
-        return self.regions[-1] if self.regions else None
 
     def call(self, run: _Run, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         """Call a function of torch, by `run`, with the meaning that its types have."""
@@ -76,43 +78,24 @@ class Pass:
         computes = self.half in named or (bool(named) and not self._is_exact(func, args, kwargs))
         if computes and func in _TO_HALF:
             return args[0].to(self.computed)
-        if func is scaled_dot_product_attention and self.automatic is not None:  # which takes numbers of one type
-            args, kwargs = tree_map_only(torch.Tensor, self._in_wider, (args, kwargs))
         args = tuple(self._meant(value, computes) for value in args)
         made = run(func, args, {name: self._meant(value, computes) for name, value in kwargs.items()})
         holds = func in _CONVERSIONS or (bool(named) and not computes)
         held = holds and isinstance(made, torch.Tensor) and self._is_held(made.dtype)
         return made.to(self.computed) if held else made
 
-    @contextmanager
-    def without_autocast(self) -> Iterator[None]:
-        """Have `torch.autocast` change nothing inside the block, in whose type eager alone rounds."""
-        enter: Any = torch.autocast.__enter__  # torch does not type it
-        leave: Any = torch.autocast.__exit__
+    def region(self, dtype: torch.dtype) -> Region | None:
+        """Return what a region of `torch.autocast` does here, where its conversions are as if the source named them.
 
-        def entered(region: Any) -> Any:
-            enabled = region._enabled
-            chosen = region.fast_dtype if enabled and self._is_held(region.fast_dtype) else None
-            if chosen is not None:
-                self.named.add(chosen)
-            self.regions.append(chosen)
-            region._enabled = False
-            try:
-                return enter(region)
-            finally:
-                region._enabled = enabled
-
-        def left(region: Any, *error: Any) -> Any:
-            self.regions.pop()
-            return leave(region, *error)
-
-        torch.autocast.__enter__ = entered  # type: ignore[method-assign]
-        torch.autocast.__exit__ = left  # type: ignore[method-assign]
-        try:
-            yield
-        finally:
-            torch.autocast.__enter__ = enter  # type: ignore[method-assign]
-            torch.autocast.__exit__ = leave  # type: ignore[method-assign]
+        None where it changes nothing.
+        """
+        if not self._is_held(dtype):
+            return None
+        self.named.add(dtype)
+        wide = self.computed if self.wider is None else self.wider
+        if dtype == self.half:
+            return Region(self.computed, wide)
+        return Region(self.computed, wide, dtype) if self.rounds else None
 
     def view(self, value: torch.Tensor, wanted: torch.dtype) -> torch.Tensor:
         """View the bits of numbers as the reference does in its own type, whose width the computed type lacks."""
@@ -125,10 +108,6 @@ class Pass:
         made = value.view(wanted)
         numbers = wanted.is_floating_point and wanted.itemsize > 1 and not value.is_floating_point()
         return made.to(self.computed) if numbers else made
-
-    def _in_wider(self, value: torch.Tensor) -> torch.Tensor:
-        """Return numbers of the computed type in the type for which the reference's float32 stands."""
-        return value.to(self.wider) if value.dtype == self.computed and self.wider is not None else value
 
     def _is_held(self, value: Any) -> bool:
         """Return whether a value is a 16-bit type whose numbers are held in the computed one."""

@@ -38,7 +38,29 @@ WIDER = {"fp16": torch.float16, "bf16": torch.bfloat16, "fp32": torch.float32, "
 
 
 class OnCpu(TorchFunctionMode):
-    """Have the CPU stand for the GPU that a reference names."""
+    """Have the CPU stand for the GPU that a reference names, also in `torch.autocast`: products have its types then.
+
+    Softmax, norms and sums, which a GPU computes in float32 there, stay in 16 bits.
+    """
+
+    def __enter__(self) -> Any:
+        """Begin."""
+        regions: Any = torch.autocast
+        self.make = make = regions.__init__
+
+        def made(region: Any, device_type: str, dtype: Any = None, *rest: Any, **named: Any) -> None:
+            make(region, "cpu", dtype or torch.float16, *rest, **named)
+
+        regions.__init__ = made
+        mode: Any = super()
+        return mode.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        """End."""
+        regions: Any = torch.autocast
+        regions.__init__ = self.make
+        mode: Any = super()
+        mode.__exit__(*error)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call a function of torch, with the CPU for the GPU that it is given."""

@@ -17,7 +17,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_leaves, tree_map
 
-from kopt.device.reference.elsewhere.autocast import autocast_elsewhere
+from kopt.device.reference.elsewhere.autocast import autocast_as_on_gpu
 from kopt.device.reference.elsewhere.uncompiled import keep_compiler_out
 from kopt.device.reference.other_type import Pass, current_pass
 
@@ -109,10 +109,8 @@ def anywhere(device: torch.device) -> Iterator[None]:
             for owner, name, value in _answers():
                 undo.callback(setattr, owner, name, getattr(owner, name))
                 setattr(owner, name, value)
-            undo.enter_context(autocast_elsewhere(device))
-        if other is not None:
-            undo.enter_context(other.without_autocast())
         if device.type != "cuda" or other is not None:
+            undo.enter_context(autocast_as_on_gpu(device))
             undo.enter_context(Renamed(device, other))
         undo.enter_context(device)
         yield

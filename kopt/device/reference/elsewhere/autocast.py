@@ -1,62 +1,80 @@
-"""Let a reference use `torch.autocast` on the CPU as on a GPU, and on meta tensors, where it changes nothing.
+"""Let `torch.autocast` in a reference mean on the CPU and on meta tensors what it means on a GPU.
 
-`torch.autocast("cuda")` changes nothing about tensors on the CPU, whose own takes its place, and torch knows none of
-meta tensors.  `Any`: torch does not type its regions.
+torch's regions for a GPU change nothing about tensors elsewhere, the CPU has its own types for operations, and meta
+tensors have none.  `policy` has the GPU's for all.  `Any`: torch does not type its regions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import Any
 
 import torch
 
+from kopt.device.reference.elsewhere.policy import DEVICE, policy_at_hand
+
 DEFAULT = torch.float16
 """Type of `torch.autocast("cuda")`."""
 
-_noted: ContextVar[set[torch.dtype] | None] = ContextVar("noted", default=None)
 _INIT: Any = torch.autocast.__init__
+_ENTER: Any = torch.autocast.__enter__
+_EXIT: Any = torch.autocast.__exit__
 
 
 @contextmanager
-def noted_types() -> Iterator[set[torch.dtype]]:
-    """Note the types of the regions that references make on meta tensors inside the block."""
-    types: set[torch.dtype] = set()
-    before = _noted.set(types)
-    try:
-        yield types
-    finally:
-        _noted.reset(before)
-
-
-@contextmanager
-def autocast_elsewhere(device: torch.device) -> Iterator[None]:
-    """Have regions of `torch.autocast`, whatever device they name, be about tensors on `device` inside the block.
+def autocast_as_on_gpu(device: torch.device) -> Iterator[None]:
+    """Have regions of `torch.autocast` be kopt's own inside the block, which mean the same on all devices.
 
     Args:
-        device: the CPU, or that of meta tensors, about which a region changes nothing.
+        device: that of the reference's tensors.  Elsewhere than on a GPU, regions of whatever device mean it.
     """
-    before = torch.autocast.__init__
-    made = _made_idle if device.type == "meta" else _made_for_cpu
-    torch.autocast.__init__ = made  # type: ignore[assignment,method-assign]
+    elsewhere = device.type != "cuda"
+    entered: list[Any] = []
+
+    def enter(region: Any) -> Any:
+        if region.device == "cuda":
+            region.device = DEVICE
+            entered.append(region)
+        result = _ENTER(region)
+        if elsewhere:
+            _tell()
+        return result
+
+    def leave(region: Any, *error: Any) -> Any:
+        result = _EXIT(region, *error)
+        if elsewhere:
+            _tell()
+        return result
+
+    regions: Any = torch.autocast
+    before = regions.__init__, regions.__enter__, regions.__exit__
+    enabled, dtype = torch.is_autocast_enabled(DEVICE), torch.get_autocast_dtype(DEVICE)
+    regions.__init__, regions.__enter__, regions.__exit__ = _made if elsewhere else _INIT, enter, leave
     try:
-        yield
+        with policy_at_hand():
+            yield
     finally:
-        torch.autocast.__init__ = before  # type: ignore[method-assign]
+        regions.__init__, regions.__enter__, regions.__exit__ = before
+        for region in entered:
+            region.device = "cuda"
+        torch.set_autocast_enabled(DEVICE, enabled)
+        torch.set_autocast_dtype(DEVICE, dtype)
+        if elsewhere:
+            _tell()
 
 
-def _made_for_cpu(region: Any, device_type: str, dtype: torch.dtype | None = None, *args: Any, **kwargs: Any) -> None:
+def _made(
+    region: Any, device_type: str, dtype: torch.dtype | None = None, enabled: bool = True,
+    cache_enabled: bool | None = None,
+) -> None:  # fmt: skip
+    """Make a region for a GPU, which torch would not let do anything where there is none."""
     del device_type
-    _INIT(region, "cpu", dtype or DEFAULT, *args, **kwargs)
+    _INIT(region, "cuda", dtype or DEFAULT, False, cache_enabled)
+    region._enabled = enabled
 
 
-def _made_idle(
-    region: Any, device_type: str, dtype: torch.dtype | None = None, enabled: bool = True, *args: Any, **kwargs: Any
-) -> None:
-    del device_type
-    types = _noted.get()
-    if enabled and types is not None:
-        types.add(dtype or DEFAULT)
-    _INIT(region, "cpu", torch.bfloat16, False, *args, **kwargs)
+def _tell() -> None:
+    """Have torch say of a GPU's regions what holds for kopt's: there are no tensors on a GPU that this would change."""
+    torch.set_autocast_enabled("cuda", torch.is_autocast_enabled(DEVICE))
+    torch.set_autocast_dtype("cuda", torch.get_autocast_dtype(DEVICE))
