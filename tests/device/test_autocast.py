@@ -247,6 +247,7 @@ def fake_gpu() -> Iterator[None]:
         stack.enter_context(FakeTensorMode(allow_non_fake_inputs=True))
         stack.enter_context(torch.device(CUDA))
         stack.enter_context(torch.no_grad())
+        stack.enter_context(torch.backends.cudnn.flags(enabled=False))  # would lay weights of layers out on a real GPU
         yield
 
 
