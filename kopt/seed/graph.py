@@ -23,11 +23,11 @@ from kopt.device.reference.forward import call
 from kopt.device.reference.given import input_names
 from kopt.errors import SeedError
 from kopt.model.problem import Problem, workload_title
-from kopt.seed.complex_pairs import AsPairs, has_complex_numbers
 from kopt.seed.derived_floats import derived_floats
 from kopt.seed.inductor import Inductor
 from kopt.seed.kept_numbers import Place
-from kopt.seed.operators import Whole, table, written_attention
+from kopt.seed.operations.complex_pairs import AsPairs, has_complex_numbers
+from kopt.seed.operations.operators import Whole, table, written_attention
 from kopt.seed.size_math import symbols_in_math
 from kopt.seed.sizes import Leaf, Setting, Values, alike, changes, changing, set_up, values_of
 

@@ -18,7 +18,7 @@ from kopt.seed.graph import Argument
 from kopt.seed.inductor_module import WrittenKernel, WrittenModule
 from kopt.seed.kernel_text import CleanKernel, clean_kernel
 from kopt.seed.launches import configuration, evaluated, grid, tiled
-from kopt.seed.operators import NAMESPACE
+from kopt.seed.operations.operators import NAMESPACE
 
 _IGNORED = (
     "args.clear(",

@@ -2,8 +2,7 @@
 
 Numbers stand in attributes and constants, in lists, tuples and dictionaries of them, in objects of the reference's own
 classes (`self.config.n_embd`) and in these classes, in what functions enclose (`lambda x: x[..., :d]`) and have for
-defaults.  `Any`: references keep
-whatever they choose.
+defaults.  `Any`: references keep whatever they choose.
 """
 
 from __future__ import annotations
@@ -11,10 +10,11 @@ from __future__ import annotations
 import argparse
 import types
 from collections.abc import Callable, Iterable, Iterator, MutableMapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import numpy as np
 import torch
 
 _CELL = "cell_contents"
@@ -56,6 +56,8 @@ def numbers_in(place: Place, module: str, depth: int = DEPTH) -> Iterator[Place]
     value = place.get()
     if type(value) in (int, float):
         yield place
+    elif isinstance(value, np.number):
+        yield replace(place, get=partial(_plain, place), is_passed=False)
     elif depth:
         for inner in _parts(place, value, module):
             yield from numbers_in(inner, module, depth - 1)
@@ -89,6 +91,9 @@ def _parts(place: Place, value: Any, module: str) -> Iterator[Place]:
             yield part(f".{name}", partial(getattr, value, name), partial(setattr, value, name))
     elif _is_own(value, module):
         yield from items(vars(value), list(vars(value)), ".{}")
+    elif type(value).__module__ == module:
+        for name in getattr(type(value), "__slots__", ()):
+            yield part(f".{name}", partial(getattr, value, name), partial(object.__setattr__, value, name))
 
 
 def _is_own(value: Any, module: str) -> bool:
@@ -98,6 +103,12 @@ def _is_own(value: Any, module: str) -> bool:
     kind = type(value)
     is_foreign = kind.__module__ != module or isinstance(value, type | torch.nn.Module | torch.Tensor)
     return not is_foreign and hasattr(value, "__dict__")
+
+
+def _plain(place: Place) -> Any:
+    """Return what a place holds, as a number of Python's where it is one of NumPy's."""
+    value = place.get()
+    return value.item() if isinstance(value, np.number) else value
 
 
 def _item(place: Place, at: int) -> Any:

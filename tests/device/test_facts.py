@@ -202,6 +202,17 @@ def test_autocast_leaves_what_must_be_read_and_computed() -> None:
     assert [one.operands for one in automatic.eager_ops if one.matmul_flops] == ["bfloat16"]
 
 
+@pytest.mark.parametrize(
+    "layer", ["LSTM(N, N)", "GRU(N, N)", "RNN(N, N)", "MultiheadAttention(N, 2)", "TransformerEncoderLayer(N, 2, N)"]
+)
+def test_layers_that_torch_computes_as_a_whole_have_facts_under_autocast(layer: str) -> None:
+    given = "x0, x0, x0" if "Attention" in layer else "x0"
+    region = f"with torch.autocast('cuda', torch.bfloat16): return self.layer({given})"
+    facts = of(region, "torch.randn(N, N)", 64, f"self.layer = nn.{layer}")
+    assert facts.eager_ops
+    assert all(one.needed for one in facts.inputs)
+
+
 BFLOAT16 = "with torch.autocast('cuda', torch.bfloat16): "
 AUTOMATIC = {
     "product": (

@@ -23,6 +23,7 @@ torch.set_num_threads(1)  # other tests fork this process
 B, H, F8 = torch.bfloat16, torch.float16, torch.float8_e4m3fn
 
 WIDE = "torch.randn(33, 64), torch.randn(64, 64) / 8, torch.randn(64)"
+DOUBLE = "torch.randn(33, 64).double(), torch.randn(64, 64).double() / 8, torch.randn(64).double()"
 BFLOAT16 = "torch.randn(33, 64), (torch.randn(64, 64) / 8).bfloat16(), torch.randn(64).bfloat16()"
 FLOAT16 = "torch.randn(33, 64), (torch.randn(64, 64) / 8).half(), torch.randn(64).half()"
 NARROW = "torch.randn(33, 64).bfloat16(), (torch.randn(64, 64) / 8).bfloat16(), torch.randn(64).bfloat16()"
@@ -264,6 +265,16 @@ def test_only_products_inside_autocast_round_otherwise() -> None:
         _, case = case_of(body, WIDE, keep_dtypes=True)
         (change,) = changes_between(case, in_dtype(case, torch.float64), named=B) or ()
         assert bool(change.any()) == (rounds and not enabled), (result, enabled)
+
+
+def test_autocast_converts_no_float64() -> None:
+    region = "with torch.autocast('cuda', torch.bfloat16): return x @ w"
+    body = f"    def forward(self, x, w, v):\n        {region}\n"
+    problem, case = case_of(body, DOUBLE, Dtype.FLOAT64, keep_dtypes=True)
+    expected, draw, (x, w, _) = expected_result(problem, case), Draw(SMALL, "given", 0), case.inputs
+    assert compare_result([x @ w], expected, draw).right
+    assert not compare_result([(x.to(B) @ w.to(B)).double()], expected, draw).right
+    assert not compare_result([(x.float() @ w.float()).double()], expected, draw).right
 
 
 def test_a_kernel_that_rounds_nothing_passes_at_every_size(monkeypatch: pytest.MonkeyPatch) -> None:

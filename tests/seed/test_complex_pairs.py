@@ -8,7 +8,7 @@ import torch
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from kopt.errors import SeedError
-from kopt.seed.complex_pairs import AsPairs, has_complex_numbers
+from kopt.seed.operations.complex_pairs import AsPairs, has_complex_numbers
 
 Function = Callable[[torch.Tensor, torch.Tensor], object]
 
@@ -37,6 +37,12 @@ FUNCTIONS: dict[str, Function] = {
     "sum with a factor": lambda x, y: r(torch.add(torch.sub(c(x), y[..., 1], alpha=2), c(y), alpha=3)),
     "sum with a complex number": lambda x, y: r(3j + c(x) - 1.5),
     "difference from a number": lambda x, y: r(2.0 - c(x)),
+    "sum of other shapes": lambda x, y: r((c(x)[:, :1] + y[..., 0]).sum(1)),
+    "product with an imaginary number": lambda x, y: r(x[..., 0] * 2j + c(y)[:1]),
+    "made of parts of other shapes": lambda x, y: r(torch.complex(x[:, :1, :, 0], y[..., 1])[2]),
+    "chosen by more truth values": lambda x, y: r(torch.where(y[..., 0] > 0, c(x)[:1], 2.0)[3]),
+    "a turn": lambda x, y: r(torch.exp(1j * y[..., 0]) * c(x)),
+    "summed in another type": lambda x, y: r(c(x).sum(0, dtype=torch.complex128)),
     "quotient": lambda x, y: r(c(x) / c(y)),
     "quotient by a real tensor": lambda x, y: r(c(x) / y[..., 1]),
     "quotient of a real tensor": lambda x, y: r(y[..., 1] / c(x)),
@@ -82,6 +88,7 @@ def test_pairs_compute_what_complex_numbers_do(name: str) -> None:
 
 OTHER: dict[str, Function] = {
     "a complex output": lambda x, y: c(x) * 2,
+    "steps through memory": lambda x, y: r(c(x).as_strided((2, 2), (1, 3))),
     "sine": lambda x, y: r(torch.sin(c(x))),
     "cubes": lambda x, y: r(c(x) ** 3),
     "a power of a number": lambda x, y: r(2.0 ** c(x)),
@@ -94,7 +101,7 @@ OTHER: dict[str, Function] = {
 def test_what_has_no_rule_is_said(name: str) -> None:
     x, y = torch.randn(4, 5, 4, 2), torch.randn(4, 5, 4, 2)
     graph = make_fx(torch.func.functionalize(OTHER[name]))(x, y)
-    with pytest.raises(SeedError, match="kopt has no rule for"):
+    with pytest.raises(SeedError, match=r"and kopt no rule| is complex: "):
         make_fx(AsPairs(graph).run)(x, y)
 
 

@@ -310,6 +310,26 @@ def get_inputs():
 def get_init_inputs():
     return []
 """
+REFERENCES["kept_by_others"] = """
+import dataclasses
+import numpy as np
+@dataclasses.dataclass(frozen=True, slots=True)
+class Config:
+    width: int
+class Model(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.config, self.scale, self.third = Config(width), 1 / np.sqrt(width), np.int64(width // 3)
+    def forward(self, x):
+        return torch.softmax(x.view(-1, self.config.width) * self.scale, 1), x[:, :self.third] + 1
+def get_inputs():
+    return [torch.randn(N, M)]
+def get_init_inputs():
+    return [M]
+"""
+REFERENCES["whole_steps"] = FUNCTION.format(
+    "x[torch.linspace(0, x.shape[0] - 1, M, dtype=torch.int64, device=x.device)]", "N, M"
+)
 DTYPES = {"attention_by_hand": Dtype.BFLOAT16, "written_attention": Dtype.BFLOAT16, "weights_too": Dtype.BFLOAT16,
           "changed_weights": Dtype.BFLOAT16,
           "gate": Dtype.BFLOAT16, "scattered": Dtype.BFLOAT16,

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from kopt.seed.operators import _may_take_tf32
+from kopt.seed.operations.operators import _may_take_tf32
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from kopt.seed.written_attention import WrittenAttention
+from kopt.seed.operations.written_attention import WrittenAttention
 
 MINUS = float("-inf")
 ROWS, KEYS, HEAD = 5, 7, 16

@@ -51,6 +51,8 @@ LENT_WAIT_S = 60.0
 """Time that a job has waited, in all, for a GPU that it has lent, after which it lends no more, s."""
 AGAIN_S = 600.0
 """Longest wait for a GPU that was lent, s."""
+GONE_S = 7200.0
+"""The same where the process that had lent it has ended, s."""
 
 log = logging.getLogger(__name__)
 
@@ -117,19 +119,19 @@ class Lease:
     account: Account
     """For how long the GPU was lent; this process and its forks share it."""
 
-    def wait_again(self) -> None:
+    def wait_again(self, wait_s: float) -> None:
         """Wait, in turn, for the lock of the slot, unless this process or a fork of it holds it.
 
         Raises:
-            GpuBusy: other processes held it for `AGAIN_S` seconds.
+            GpuBusy: other processes held it for `wait_s` seconds.
         """
-        until = time.monotonic() + AGAIN_S
+        until = time.monotonic() + wait_s
         with ExitStack() as stack:
             place = None
             while not ((place is None or place.has_come()) and _locks(self.descriptor, fcntl.LOCK_EX)):
                 if time.monotonic() > until:
                     what = f"{self.gpu.name} {self.gpu.uuid}, which was lent"
-                    raise GpuBusy(what, AGAIN_S, holders(self.folder))
+                    raise GpuBusy(what, wait_s, holders(self.folder))
                 if place is None:
                     place = stack.enter_context(turn(self.folder))
                 time.sleep(POLL_S if place.behind is None else BEHIND_S)
@@ -238,8 +240,11 @@ def lease(
 def lend() -> Iterator[None]:
     """Let others have the leased GPU inside the block, in which no process of this job uses it; wait for it at the end.
 
-    Once the job has waited for `LENT_WAIT_S` in all, the GPU stays with it.  Inside another such block, and where
-    nothing is leased, nothing happens.
+    Once the job has waited for `LENT_WAIT_S` in all, the GPU stays with it.  A block inside of another one lends
+    nothing more, and where nothing is leased there is nothing to lend.
+
+    Raises:
+        GpuBusy: others held the GPU for `AGAIN_S` seconds after the block.
     """
     held = _held.get()
     if held is None or held.account.waited_s > LENT_WAIT_S:
@@ -253,15 +258,26 @@ def lend() -> Iterator[None]:
     finally:
         _held.reset(nobodys)
         until = time.monotonic()
-        held.wait_again()
-        held.account.add(time.monotonic() - since, time.monotonic() - until)
+        try:
+            held.wait_again(AGAIN_S)
+        finally:
+            held.account.add(time.monotonic() - since, time.monotonic() - until)
 
 
 def have_again() -> None:
-    """Wait for the leased GPU where a fork of this process has lent it and died before it had it again."""
+    """Wait for the leased GPU where a fork of this process has lent it and ended before it had it again.
+
+    Raises:
+        GpuBusy: others held the GPU for `GONE_S` seconds.
+    """
     held = _held.get()
     if held is not None:
-        held.wait_again()
+        held.wait_again(GONE_S)
+
+
+def was_busy(error: Exception) -> bool:
+    """Return whether a process failed since it did not get the GPU again that it had lent."""
+    return GpuBusy.__name__ in str(error)
 
 
 def holders(folder: Path) -> list[Holder]:

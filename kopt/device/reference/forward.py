@@ -43,8 +43,9 @@ _READS_VALUES = (
 """Parts of torch's messages where a tensor without values is asked for one: it has no error class for that."""
 
 NEEDS_VALUES = (
-    "it reads values of tensors (.item(), float(), .numpy(), an `if` on a tensor, a boolean mask, nonzero, unique), so "
-    "its sizes cannot be known without running it; write it without, e.g. with torch.where"
+    "it reads values of tensors (.item(), float(), .numpy(), an `if` on a tensor, a boolean mask, nonzero, unique, "
+    "bincount), so its sizes cannot be known without running it; write it without, e.g. with torch.where, or "
+    "scatter_add_ to count"
 )
 GIVES_NUMBER = (
     "it returns a number of Python's, or an array, in place of a tensor: return the tensor itself (`return x.sum()`, "

@@ -87,9 +87,9 @@ class Pass:
     def region(self, dtype: torch.dtype) -> Region | None:
         """Return what a region of `torch.autocast` does here, where its conversions are as if the source named them.
 
-        None where it changes nothing.
+        None where it changes nothing: torch converts no float64.
         """
-        if not self._is_held(dtype):
+        if not self._is_held(dtype) or self.own is torch.float64:
             return None
         self.named.add(dtype)
         wide = self.computed if self.wider is None else self.wider

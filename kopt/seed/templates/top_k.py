@@ -7,7 +7,10 @@ import triton.language as tl
 
 @triton.jit
 def top_k_kernel(x_ptr, values_ptr, places_ptr, columns, K, LARGEST: tl.constexpr, BLOCK: tl.constexpr):
-    """A row is read again for each element: the next one after the last in the order of value and place."""
+    """A row is read again for each element: the next one after the last in the order of value and place.
+
+    NaN is as large as infinity.
+    """
     row = tl.program_id(0).to(tl.int64)
     last = float("inf")
     last_place = -1
@@ -18,13 +21,14 @@ def top_k_kernel(x_ptr, values_ptr, places_ptr, columns, K, LARGEST: tl.constexp
             place = start + tl.arange(0, BLOCK)
             x = tl.load(x_ptr + row * columns + place, mask=place < columns, other=0.0).to(tl.float32)
             key = x if LARGEST else -x
+            key = tl.where(x != x, float("inf") if LARGEST else float("-inf"), key)
             left = (key < last) | ((key == last) & (place > last_place))
             better = (place < columns) & left & ((key > best) | ((key == best) & (place < best_place)))
             best = tl.where(better, key, best)
             best_place = tl.where(better, place, best_place)
         last = tl.max(best, axis=0)
         last_place = tl.min(tl.where(best == last, best_place, 2147483647), axis=0)
-        value = last if LARGEST else -last
+        value = tl.load(x_ptr + row * columns + last_place)
         tl.store(values_ptr + row * K + rank, value.to(values_ptr.dtype.element_ty))
         tl.store(places_ptr + row * K + rank, last_place.to(tl.int64))
 

@@ -2,8 +2,12 @@
 
 import pytest
 
+from kopt.device.baselines.compilations import Subject
 from kopt.device.cuda.timing.batch import InputChanged, Pair, TimedBatch
+from kopt.sandbox.service import CallFailed
 from tests.device.cuda.scripted_processes import DRAWS, NOTHING, WRONG, ScriptedProcesses, sheets
+
+SUBJECT = Subject("compile", "compile", 0, "")
 
 
 def test_only_sets_of_the_timed_distribution_are_timed_on():
@@ -12,6 +16,20 @@ def test_only_sets_of_the_timed_distribution_are_timed_on():
     assert processes.timer.asked == []  # no timer is started for nothing
     assert batch.timer is processes.timer
     assert processes.timer.asked == [("open", sheets(), {"main": 2})]
+
+
+@pytest.mark.parametrize("answers", [[b"caches"], [CallFailed("GpuBusy: waited 600 s for GPU-0"), b"caches"]])
+def test_a_baseline_is_compiled_again_where_others_kept_the_lent_gpu(answers):
+    processes = ScriptedProcesses(timer={"compile": lambda subject: answers.pop(0)})
+    assert TimedBatch(processes, DRAWS, sheets()).compile(SUBJECT, 1.0) == b"caches"
+    assert not answers
+
+
+def test_a_baseline_that_does_not_compile_is_tried_once():
+    processes = ScriptedProcesses(timer={"compile": CallFailed("RuntimeError: no such operator")})
+    with pytest.raises(CallFailed, match="no such operator"):
+        TimedBatch(processes, DRAWS, sheets()).compile(SUBJECT, 1.0)
+    assert [asked[0] for asked in processes.timer.asked] == ["open", "compile"]
 
 
 def test_a_timed_call_that_changes_an_input_is_seen_before_an_answer_is_made_of_it():

@@ -12,7 +12,8 @@ from kopt.device.baselines.compilations import Subject
 from kopt.device.cuda.results.verdicts import Recorded
 from kopt.device.cuda.sharing.sheets import Sheet
 from kopt.device.draws.distributions import TIMED, Draw
-from kopt.device.hardware.lease import AGAIN_S, LENT_WAIT_S, have_again
+from kopt.device.hardware.lease import AGAIN_S, LENT_WAIT_S, have_again, was_busy
+from kopt.errors import ProblemError, WorkerDied
 from kopt.model.problem import Problem
 from kopt.sandbox.service import CHECK_S, PREPARE_S, CallFailed, ServiceProcess
 
@@ -69,22 +70,39 @@ class LoadedTimer:
     def compile(self, subject: Subject, seconds: float) -> bytes:
         """Compile a baseline in a fresh timer, which ends with it, and return the packed compilation.
 
+        Where others kept the GPU for long that the timer had lent, the baseline is compiled once more, and nothing is
+        lent.
+
         Args:
             subject: the baseline's compilation.
             seconds: limit of compiling it.
 
         Raises:
             CallFailed: the compilation failed.
-            GpuBusy: the GPU was lent meanwhile, and was not to be had again.
+            GpuBusy: the GPU was lent, and was not to be had again.
         """
         try:
+            return self._compiled(subject, seconds)
+        except CallFailed as error:
+            if not was_busy(error):
+                raise
+            log.warning("others kept the GPU that was lent: %s is compiled again", subject.name)
+        return self._compiled(subject, seconds)
+
+    def _compiled(self, subject: Subject, seconds: float) -> bytes:
+        try:
             packed = self.timer.call("compile", subject, seconds=seconds + LENT_WAIT_S + AGAIN_S)
-        finally:
-            have_again()
-            self.processes.end_timing()
-            self._timer = None
+        except (CallFailed, WorkerDied, ProblemError):
+            self._end_compiling()
+            raise
+        self._end_compiling()
         assert isinstance(packed, bytes)
         return packed
+
+    def _end_compiling(self) -> None:
+        self.processes.end_timing()
+        self._timer = None
+        have_again()
 
     def add_baseline(self, subject: Subject, seconds: float) -> None:
         """Add a baseline.

@@ -50,18 +50,27 @@ def autocast_as_on_gpu(device: torch.device) -> Iterator[None]:
     regions: Any = torch.autocast
     before = regions.__init__, regions.__enter__, regions.__exit__
     enabled, dtype = torch.is_autocast_enabled(DEVICE), torch.get_autocast_dtype(DEVICE)
+    asked = torch.is_autocast_enabled, torch.get_autocast_dtype
+    if not elsewhere:  # torch's layers take another way outside of regions
+        torch.is_autocast_enabled, torch.get_autocast_dtype = map(_of_own_regions, asked)
     regions.__init__, regions.__enter__, regions.__exit__ = _made if elsewhere else _INIT, enter, leave
     try:
         with policy_at_hand():
             yield
     finally:
         regions.__init__, regions.__enter__, regions.__exit__ = before
+        torch.is_autocast_enabled, torch.get_autocast_dtype = asked
         for region in entered:
             region.device = "cuda"
         torch.set_autocast_enabled(DEVICE, enabled)
         torch.set_autocast_dtype(DEVICE, dtype)
         if elsewhere:
             _tell()
+
+
+def _of_own_regions(function: Any) -> Any:
+    """Return a function of torch that tells of a GPU's regions, with the answer for kopt's own."""
+    return lambda device="cuda": function(DEVICE if device == "cuda" else device)
 
 
 def _made(

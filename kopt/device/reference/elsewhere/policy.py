@@ -97,7 +97,7 @@ def as_converted(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tu
         kwargs: those given by name.
     """
     region = region_at_hand()
-    if region is None or not has_policy(name) or name not in LOWER | FLOAT32:
+    if region is None or name not in LOWER | FLOAT32 or not has_policy(name):
         return args, kwargs
     return _converted(region, args, kwargs, lower=name in LOWER)
 

@@ -17,8 +17,8 @@ from torch.utils._pytree import tree_map_only
 
 from kopt.device.build.stub_gpu import CUDA
 from kopt.errors import SeedError
-from kopt.seed import wide_sums
-from kopt.seed.written_attention import WrittenAttention, is_converted
+from kopt.seed.operations import wide_sums
+from kopt.seed.operations.written_attention import WrittenAttention, is_converted
 
 NAMESPACE = "kopt_seed"
 
@@ -190,8 +190,9 @@ def _linspace(
     The second half is counted from the end, as torch does it.
     """
     dtype = dtype or torch.get_default_dtype()
-    place, step = torch.arange(steps, device=device).to(dtype), (end - start) / (steps - 1)
-    return torch.where(place < steps // 2, start + step * place, end - step * (steps - 1 - place))
+    made = dtype if dtype.is_floating_point else torch.get_default_dtype()
+    place, step = torch.arange(steps, device=device).to(made), (end - start) / torch.sym_max(steps - 1, 1)
+    return torch.where(place < steps // 2, start + step * place, end - step * (steps - 1 - place)).to(dtype)
 
 
 def _unfold(tensor: torch.Tensor, dimension: int, size: Any, step: Any) -> torch.Tensor:

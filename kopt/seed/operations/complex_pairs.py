@@ -48,9 +48,8 @@ class AsPairs(torch.fx.Interpreter):
         """
         made = self._run_node(n)
         if tree_any(_is_complex if n.op != "output" else _is_pair, made, is_leaf=_is_pair):
-            what = n.target if n.op == "call_function" else f"the {n.op}"
-            raise SeedError(f"kopt has no rule for complex numbers in {what}")
-        return made
+            raise _without_rule(n.target) if n.op == "call_function" else SeedError(_COMPLEX[n.op])
+        return _whole(made) if isinstance(made, Pair) else made
 
     def _run_node(self, n: Any) -> Any:
         if n.op != "call_function":
@@ -73,12 +72,17 @@ class AsPairs(torch.fx.Interpreter):
         if packet in _JOINS:
             args = ([_filled(one) for one in args[0]], *args[1:])
         elif packet not in _ON_BOTH:
-            raise SeedError(f"kopt has no rule for complex numbers in {n.target}")
-        kwargs = {name: value for name, value in kwargs.items() if name != "dtype"}
+            raise _without_rule(n.target)
+        kwargs = {name: _REAL.get(value, value) if name == "dtype" else value for name, value in kwargs.items()}
         real, imaginary = (n.target(*tree_map(partial(_part, at), args, is_leaf=_is_pair), **kwargs) for at in range(2))
         if isinstance(real, torch.Tensor):
             return Pair(real, imaginary)
         return [Pair(*parts) for parts in zip(real, imaginary, strict=True)]
+
+
+def _without_rule(operation: Any) -> SeedError:
+    name = f"{operation}".removesuffix(".default")
+    return SeedError(f"TorchInductor has no Triton for {name} of complex numbers, and kopt no rule")
 
 
 def _is_pair(value: Any) -> bool:
@@ -99,6 +103,15 @@ def _pair(value: Any) -> Any:
 
 def _part(at: int, value: Any) -> Any:
     return value[at] if isinstance(value, Pair) else value
+
+
+def _whole(pair: Pair) -> Pair:
+    """Return a pair both parts of which are tensors of one shape."""
+    size = next(part for part in pair if isinstance(part, torch.Tensor))
+    real, imaginary = (part if isinstance(part, torch.Tensor) else torch.full_like(size, part) for part in pair)
+    if real.shape != imaginary.shape:
+        real, imaginary = torch.broadcast_tensors(real, imaginary)
+    return Pair(real, imaginary)
 
 
 def _filled(value: Any) -> Pair:
@@ -140,12 +153,7 @@ def _product(one: Any, other: Any) -> Any:
 
 def _add(one: Any, other: Any, sign: int = 1, *, alpha: Any = 1) -> Pair:
     left, right = _parts(one), _parts(other if alpha == 1 else _multiply(other, alpha))
-    real = _sum(left.real, right.real, sign)
-    imaginary = _sum(left.imaginary, right.imaginary, sign)
-    size = next(part for part in (real, imaginary) if isinstance(part, torch.Tensor))
-    return Pair(
-        *(part if isinstance(part, torch.Tensor) else torch.full_like(size, part) for part in (real, imaginary))
-    )
+    return Pair(_sum(left.real, right.real, sign), _sum(left.imaginary, right.imaginary, sign))
 
 
 def _multiply(one: Any, other: Any) -> Pair:
@@ -178,7 +186,7 @@ def _square_of_size(value: Pair) -> Any:
 
 def _power(value: Pair, exponent: Any) -> Pair:
     if exponent != 2:
-        raise SeedError(f"kopt has no rule for powers of {exponent} of complex numbers")
+        raise SeedError(f"TorchInductor has no Triton for complex numbers to the power of {exponent}, and kopt no rule")
     return _multiply(value, value)
 
 
@@ -195,6 +203,14 @@ def _matrix_product(function: Callable[..., Any]) -> Callable[..., Pair]:
     return product
 
 
+_COMPLEX = {
+    "placeholder": "an input, parameter or buffer is complex: give torch.view_as_real of it, and take "
+    "torch.view_as_complex of that inside",
+    "get_attr": "a constant is complex: make it inside, by torch.polar or torch.complex",
+    "output": "an output is complex: return torch.view_as_real of it",
+}
+"""What is complex where only real tensors can be, by the kind of the graph's node."""
+
 _REAL = {torch.complex32: torch.float16, torch.complex64: torch.float32, torch.complex128: torch.float64}
 """Types of the parts of complex numbers."""
 
@@ -210,6 +226,7 @@ _MAKERS: dict[Any, Callable[..., Any]] = {
 
 _RULES: dict[Any, Callable[..., Any]] = {
     aten.view_as_real: lambda value: torch.stack(value, -1),
+    aten.sym_size: lambda value, dimension: value.real.shape[dimension],
     aten.real: operator.attrgetter("real"),
     aten.imag: operator.attrgetter("imaginary"),
     aten.mul: _multiply,
@@ -239,7 +256,7 @@ _JOINS = {aten.cat, aten.stack}
 
 _ON_BOTH = {
     aten.view, aten._unsafe_view, aten.reshape, aten.permute, aten.transpose, aten.t, aten.unsqueeze, aten.squeeze,
-    aten.expand, aten.select, aten.slice, aten.split, aten.split_with_sizes, aten.unbind, aten.narrow, aten.as_strided,
+    aten.expand, aten.select, aten.slice, aten.split, aten.split_with_sizes, aten.unbind, aten.narrow,
     aten.clone, aten.alias, aten.detach, aten.index, aten.index_select, aten.gather, aten.flip, aten.roll, aten.repeat,
     aten.sum, aten.mean, aten.cumsum, operator.getitem,
 }  # fmt: skip
