@@ -121,7 +121,7 @@ def write_seeds(problem: Problem, device: Device, variants: int, folder: Path) -
             written = module_of(reference, private, device, variant, is_wide=is_wide)
             reference.check_free()
             host = host_text(take_apart(written, folder), reference.names, variant, device)
-            source = module_text(reference, host, problem.name, private.triton_helpers)
+            source = module_text(reference, host, problem, private.triton_helpers)
             seeds.append(Seed(source=source, made_by=_maker(bool(host.kernels), bool(host.templates))))
     return seeds
 

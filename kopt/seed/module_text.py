@@ -7,16 +7,19 @@ import inspect
 import textwrap
 from collections.abc import Iterable, Sequence
 from importlib import import_module
+from itertools import count as count_from
 from typing import Any  # leaves of an output, and a module of TorchInductor's
 
 from torch.utils._pytree import tree_unflatten
 
 from kopt.errors import SeedError
+from kopt.model.problem import Problem
 from kopt.seed import templates
 from kopt.seed.graph import ReferenceGraph
 from kopt.seed.helpers import helper_texts
 from kopt.seed.host_text import HostText
 
+ENTRY = "kernel_function"
 TEMPLATES = {
     "convolution": "convolution", "depthwise_convolution": "depthwise_convolution",
     "convolution_transpose": "convolution_transpose", "max_pool": "pooling", "average_pool": "pooling",
@@ -25,7 +28,7 @@ TEMPLATES = {
 """Module of `kopt.seed.templates` by the name of an operator."""
 
 
-def module_text(reference: ReferenceGraph, host: HostText, problem: str, helpers: Any) -> str:
+def module_text(reference: ReferenceGraph, host: HostText, problem: Problem, helpers: Any) -> str:
     """Return the text of the seed's module."""
     kernels = [kernel.text() for kernel in host.kernels]
     used = helper_texts((name for kernel in host.kernels for name in kernel.helpers), helpers)
@@ -33,8 +36,34 @@ def module_text(reference: ReferenceGraph, host: HostText, problem: str, helpers
     imports = ["import torch", "import triton", "import triton.language as tl"]
     if any(kernel.libdevice for kernel in host.kernels) or any("libdevice." in text for text in (*used, *whole)):
         imports.append("from triton.language.extra import libdevice")
-    parts = [f'"""{_docstring(reference, host, problem)}"""\n', "\n".join(imports)]
-    return "\n\n\n".join(["\n".join(parts), *used, *whole, *kernels, _entry(reference, host)]) + "\n"
+    parts = [f'"""{_docstring(reference, host, problem.name)}"""\n', "\n".join(imports)]
+    text = "\n\n\n".join(["\n".join(parts), *used, *whole, *kernels, _entry(reference, host)]) + "\n"
+    return without_names_of(problem.reference, text)
+
+
+def without_names_of(reference: str, text: str) -> str:
+    """Give functions of a seed other names where its reference has the same, so that both can stand in one file."""
+    taken = {name for node in ast.parse(reference).body for name in _defined(node)}
+    tree = ast.parse(text)
+    own = {name for node in tree.body if isinstance(node, ast.FunctionDef) for name in _defined(node)} - {ENTRY}
+    lines = text.splitlines()
+    places = [
+        (node.lineno, node.col_offset + len("def "), node.name)
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and node.name in own & taken
+    ]
+    for node in ast.walk(tree):
+        called = getattr(node, "func", None) or (node.value if isinstance(node, ast.Subscript) else None)
+        if isinstance(called, ast.Name) and called.id in own & taken:
+            places.append((called.lineno, called.col_offset, called.id))
+    for line, column, name in sorted(places, reverse=True):
+        before, after = lines[line - 1][:column], lines[line - 1][column + len(name) :]
+        lines[line - 1] = f"{before}{_free(name, own | taken)}{after}"
+    return "\n".join(lines) + "\n"
+
+
+def _free(name: str, taken: set[str]) -> str:
+    return next(one for one in (f"{name}{'_' * count}of_seed" for count in count_from(1)) if one not in taken)
 
 
 def _docstring(reference: ReferenceGraph, host: HostText, problem: str) -> str:
@@ -91,9 +120,10 @@ def _used(body: Sequence[ast.stmt], names: Iterable[str]) -> list[ast.stmt]:
 
 
 def _defined(node: ast.stmt) -> list[str]:
-    if isinstance(node, ast.FunctionDef):
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
         return [node.name]
-    return [target.id for target in getattr(node, "targets", []) if isinstance(target, ast.Name)]
+    targets = getattr(node, "targets", [getattr(node, "target", None)])
+    return [target.id for target in targets if isinstance(target, ast.Name)]
 
 
 def _function(source: str, node: ast.FunctionDef) -> str:
