@@ -44,8 +44,7 @@ _READS_VALUES = (
 
 NEEDS_VALUES = (
     "it reads values of tensors (.item(), float(), .numpy(), an `if` on a tensor, a boolean mask, nonzero, unique, "
-    "bincount), so its sizes cannot be known without running it; write it without, e.g. with torch.where, or "
-    "scatter_add_ to count"
+    "bincount), so its sizes are not known; write it without, e.g. with torch.where, scatter_add_"
 )
 GIVES_NUMBER = (
     "it returns a number of Python's, or an array, in place of a tensor: return the tensor itself (`return x.sum()`, "
@@ -79,8 +78,10 @@ def device_of(model: torch.nn.Module, inputs: Sequence[Any]) -> torch.device:
 
 
 def _called(model: torch.nn.Module, inputs: Sequence[Any]) -> Any:
-    on_cpu = device_of(model, inputs).type == "cpu"
-    before = copied_inputs(inputs) if on_cpu else ()
+    tensors = [*tensors_of(list(inputs)), *model.parameters()]
+    rounds = any(tensor.dtype in _LOW and tensor.device.type == "cpu" for tensor in tensors)
+    before = copied_inputs(inputs) if rounds else ()
+    versions = [tensor._version for tensor in tensors]
     try:
         with torch.no_grad():
             return model(*inputs)
@@ -88,10 +89,12 @@ def _called(model: torch.nn.Module, inputs: Sequence[Any]) -> Any:
         if "does not require grad" in str(error):
             with torch.enable_grad():
                 return tree_map(lambda leaf: leaf.detach() if isinstance(leaf, torch.Tensor) else leaf, model(*inputs))
-        if not on_cpu:
+        is_unchanged = versions == [tensor._version for tensor in tensors]
+        if device_of(model, inputs).type != "cpu" or not (rounds or is_unchanged):
             raise
         try:
-            _restore(inputs, before)
+            if rounds:
+                _restore(inputs, before)
             with torch.no_grad(), LackingInFloat32():  # type: ignore[no-untyped-call]  # torch does not type it
                 return model(*inputs)
         except RuntimeError:
