@@ -79,7 +79,8 @@ def recorded(tmp_path_factory, new_project, seed_store):
 
 def test_nothing_is_measured_or_asked_again_on_the_way(recorded):
     """The two answers are judged beside their parent, and ranked by that."""
-    assert [line.split()[0] for line in recorded.measured_before] == ["judge", "counters", "finals"]
+    first, *beside = [line.split()[0] for line in recorded.measured_before]
+    assert (first, sorted(beside)) == ("judge", ["counters", "finals"])
     assert [line.split()[0] for line in recorded.measured_after] == ["judge", "judge", "judge", "finals"]
     assert recorded.measured_after[-1] == "finals best seed"
     ledger = [json.loads(line) for line in recorded.file("ledger.jsonl").read_text().splitlines()]
