@@ -14,11 +14,11 @@ from pkgutil import iter_modules
 from kopt.errors import SeedError
 from kopt.model.device import Device
 from kopt.seed import templates
-from kopt.seed.graph import Argument
 from kopt.seed.inductor_module import WrittenKernel, WrittenModule
 from kopt.seed.kernel_text import CleanKernel, clean_kernel
 from kopt.seed.launches import configuration, evaluated, grid, tiled
-from kopt.seed.operations.operators import NAMESPACE
+from kopt.seed.operations.own_operators import NAMESPACE
+from kopt.seed.whole_numbers import Argument
 
 _IGNORED = (
     "args.clear(",

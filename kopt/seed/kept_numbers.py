@@ -30,7 +30,7 @@ class Place:
     """A place at which a value is kept."""
 
     owner: str
-    """Who has the attribute or the constant: the model and its reference may have one of the same name."""
+    """`model` for an attribute, `reference` for a constant: both may have one of the same name."""
     name: str
     """The attribute or the constant, and how a number is reached from there: `config.n_embd`, `sizes[0]`."""
     get: Callable[[], Any]

@@ -13,7 +13,8 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from kopt.load_config import load_device
 from kopt.model.device import Device
-from kopt.seed.operations.operators import own_operators, table
+from kopt.seed.operations.operators import table
+from kopt.seed.operations.own_operators import own_operators
 from kopt.seed.products.tensor_cores import products_for_tensor_cores, template_seconds, use_tensor_cores
 from kopt.seed.products.time import Product
 from tests.seed.test_product_time import H200, ROOT

@@ -209,7 +209,7 @@ _COMPLEX = {
     "get_attr": "a constant is complex: make it inside, by torch.polar or torch.complex",
     "output": "an output is complex: return torch.view_as_real of it",
 }
-"""What is complex where only real tensors can be, by the kind of the graph's node."""
+"""Messages on a complex tensor where a graph needs a real one, by the kind of the node that holds it."""
 
 _REAL = {torch.complex32: torch.float16, torch.complex64: torch.float32, torch.complex128: torch.float64}
 """Types of the parts of complex numbers."""
@@ -249,7 +249,7 @@ _RULES: dict[Any, Callable[..., Any]] = {
     aten.mm: _matrix_product(torch.mm),
     aten.bmm: _matrix_product(torch.bmm),
 }
-"""What operations do with complex values; those that are not pairs are real."""
+"""Arithmetic on pairs, by operation; an argument that is no pair is a real number or tensor."""
 
 _JOINS = {aten.cat, aten.stack}
 """Operations that join a list of tensors."""

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from kopt.model.device import Device
-from kopt.seed.operations.operators import own_operators
+from kopt.seed.operations.own_operators import own_operators
 from kopt.seed.products.row_factors import hint
 from kopt.seed.products.time import LAUNCH_SECONDS, Product, Tile, seconds
 

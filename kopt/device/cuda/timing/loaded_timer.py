@@ -59,7 +59,7 @@ class LoadedTimer:
 
     @property
     def timer(self) -> ServiceProcess:
-        """The timer; a fresh one is started where there is none."""
+        """The timer process; it is started when it is first needed, and again after a compilation has ended it."""
         return self._timer or self._start()
 
     def load(self, name: str, recorded: Recorded) -> None:

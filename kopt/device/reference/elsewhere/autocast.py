@@ -77,7 +77,7 @@ def _made(
     region: Any, device_type: str, dtype: torch.dtype | None = None, enabled: bool = True,
     cache_enabled: bool | None = None,
 ) -> None:  # fmt: skip
-    """Make a region for a GPU, which torch would not let do anything where there is none."""
+    """Make a region for a GPU that is in force on machines without one, too, where torch would switch it off."""
     del device_type
     _INIT(region, "cuda", dtype or DEFAULT, False, cache_enabled)
     region._enabled = enabled
